@@ -1,0 +1,1 @@
+"""Event bodies, one package per version and one module per aggregate."""
