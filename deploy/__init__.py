@@ -1,0 +1,1 @@
+"""What turns the code into a running installation: images, topics, collector, dashboards, manifests."""
