@@ -1,0 +1,1 @@
+"""The six services, the chassis they run on, and the media functions they share."""

@@ -1,0 +1,153 @@
+"""The open transaction of one message, job or request: work to do and events to publish, committed together.
+
+Nothing here talks to a broker. An event put into the outbox is published after the commit, and only then; work put into
+the ledger is claimed after the commit, and only then. Both are idempotent on ids that follow from their cause.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from contracts.envelope import derived_id, to_kafka
+from contracts.events.base import Event
+from contracts.values import Value
+from services.chassis.stage import Job
+
+_ENQUEUE = text("""
+    INSERT INTO work (id, kind, dedupe_key, video_id, clip_id, batch, priority, input, traceparent, created_at, not_before)
+    VALUES (:id, :kind, :key, :video_id, :clip_id, :batch, :priority, cast(:input AS jsonb), :traceparent, :now, :now)
+    ON CONFLICT (dedupe_key) DO NOTHING
+""")
+_REVIVE = text("""
+    UPDATE work SET state = 'waiting', run = run + 1, attempts = 0, crashes = 0, error = NULL, finished_at = NULL,
+        input = cast(:input AS jsonb), traceparent = :traceparent, not_before = :now
+    WHERE dedupe_key = :key AND state = 'cancelled'
+""")
+_EMIT = text("""
+    INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, key, headers, created_at, release_at)
+    VALUES (:id, :aggregatetype, :aggregateid, :type, :payload, :key, cast(:headers AS jsonb), :now, :release_at)
+    ON CONFLICT (id) DO NOTHING
+""")
+_WITHDRAW = text("DELETE FROM outbox WHERE id = ANY(:ids) AND published_at IS NULL RETURNING id")
+_CANCEL = text("""
+    UPDATE work SET state = 'cancelled', lease_token = NULL, lease_until = NULL, lease_owner = NULL, finished_at = :now
+    WHERE state IN ('waiting', 'running')
+        AND (cast(:video_id AS uuid) IS NULL OR video_id = :video_id)
+        AND (cast(:clip_id AS uuid) IS NULL OR clip_id = :clip_id)
+        AND (:every_kind OR kind = ANY(:kinds))
+    RETURNING id
+""")
+_RETRY = text("""
+    UPDATE work SET state = 'waiting', run = run + 1, attempts = 0, crashes = 0, error = NULL, finished_at = NULL,
+        not_before = :now
+    WHERE state IN ('failed', 'cancelled') AND (cast(:id AS uuid) IS NULL OR id = :id)
+        AND (cast(:video_id AS uuid) IS NULL OR video_id = :video_id)
+        AND (cast(:clip_id AS uuid) IS NULL OR clip_id = :clip_id)
+    RETURNING id
+""")
+
+
+@dataclass
+class Ledger:
+    """One open transaction. ``cause`` names what opened it; event ids derive from it."""
+
+    session: AsyncSession
+    now: datetime
+    source: str
+    cause: str
+    traceparent: str = ""
+    event_id: UUID | None = None
+
+    async def enqueue(
+        self,
+        job: Job[Any, Any],
+        order: Value,
+        *,
+        key: str,
+        video_id: UUID,
+        clip_id: UUID | None = None,
+        batch: str | None = None,
+    ) -> None:
+        """Puts work into the ledger, once for each key. Work under that key that was cancelled is revived as a new run."""
+        values = {
+            "id": derived_id("work", self.source, key),
+            "kind": job.kind,
+            "key": key,
+            "video_id": video_id,
+            "clip_id": clip_id,
+            "batch": batch,
+            "priority": job.priority,
+            "input": order.model_dump_json(),
+            "traceparent": self.traceparent,
+            "now": self.now,
+        }
+        await self.session.execute(_ENQUEUE, values)
+        await self.session.execute(_REVIVE, {name: values[name] for name in ("input", "traceparent", "now", "key")})
+
+    async def cancel(
+        self, *, video_id: UUID | None = None, clip_id: UUID | None = None, kinds: Collection[str] = ()
+    ) -> int:
+        """Withdraws work that has not finished; a running child is killed when its lease is next renewed. How many."""
+        if video_id is None and clip_id is None:
+            raise ValueError("cancel() wants a video or a clip; it never withdraws everything.")
+        result = await self.session.execute(
+            _CANCEL,
+            {
+                "video_id": video_id,
+                "clip_id": clip_id,
+                "kinds": list(kinds),
+                "every_kind": not kinds,
+                "now": self.now,
+            },
+        )
+        return len(result.all())
+
+    async def retry(self, *, work_id: UUID | None = None, video_id: UUID | None = None, clip_id: UUID | None = None) -> int:
+        """Resumes failed or cancelled work as a new run. How many pieces."""
+        result = await self.session.execute(
+            _RETRY, {"id": work_id, "video_id": video_id, "clip_id": clip_id, "now": self.now}
+        )
+        return len(result.all())
+
+    async def emit(
+        self,
+        event: Event,
+        *,
+        cause: str | None = None,
+        release_at: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> UUID:
+        """Puts an event into the outbox, not to be published before ``release_at``. Its id, the same for the same cause."""
+        event_id = derived_id("event", self.source, cause or self.cause, event.TYPE, event.subject)
+        context = self.traceparent if traceparent is None else traceparent
+        message = to_kafka(event, event_id=event_id, source=self.source, time=self.now, traceparent=context)
+        aggregatetype, _, aggregateid = event.subject.partition("/")
+        await self.session.execute(
+            _EMIT,
+            {
+                "id": event_id,
+                "aggregatetype": aggregatetype,
+                "aggregateid": aggregateid,
+                "type": event.TYPE,
+                "payload": message.value,
+                "key": message.key,
+                "headers": json.dumps([[name, base64.b64encode(raw).decode()] for name, raw in message.headers]),
+                "now": self.now,
+                "release_at": release_at,
+            },
+        )
+        return event_id
+
+    async def withdraw(self, event_ids: Collection[UUID]) -> int:
+        """Takes back events that were not yet published. How many were."""
+        result = await self.session.execute(_WITHDRAW, {"ids": list(event_ids)})
+        return len(result.all())

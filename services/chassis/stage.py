@@ -1,0 +1,119 @@
+"""What a stage declares about itself: its events, its work and its limits. Data and pure functions only.
+
+A stage's author writes handlers (which accept an event into the ledger), work (which does the job in a child process)
+and domain functions (which turn results into events). Everything between is the chassis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from contracts.catalog import BY_TYPE, topics_of
+from contracts.events.base import Event
+from contracts.topics import Topic
+from contracts.values import Failure, Value
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.types import ASGIApp
+
+    from services.chassis.app import Runtime
+    from services.chassis.ledger import Ledger
+    from services.chassis.settings import ChassisSettings
+
+InputT = TypeVar("InputT", bound=Value)
+ResultT = TypeVar("ResultT", bound=Value)
+EventT = TypeVar("EventT", bound=Event)
+
+Handler = Callable[[Any, "Ledger"], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one piece of work. ``attempts`` counts failures; ``crashes`` counts deaths of its process."""
+
+    wall: timedelta = timedelta(hours=6)
+    memory_bytes: int = 4_000_000_000
+    attempts: int = 5
+    crashes: int = 40
+    silence: timedelta = timedelta(minutes=10)
+    """A child that reports nothing for this long hangs, and is killed."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[InputT, ResultT]):
+    """One kind of long work.
+
+    ``work`` names a function, ``package.module:function``, that only the child process imports. With ``batch`` it
+    takes a sequence of inputs that share the enqueued batch key and yields ``(index, result or error)`` for each.
+    ``marker`` gives the object key under which the finished result is kept: if it exists, the work is not repeated.
+    ``record`` writes rows in the finishing transaction and may return a result that replaces the given one.
+    """
+
+    kind: str
+    input: type[InputT]
+    result: type[ResultT]
+    work: str
+    started: Callable[[InputT, int], Sequence[Event]]
+    succeeded: Callable[[InputT, int, ResultT], Sequence[Event]]
+    failed: Callable[[InputT, int, Failure], Sequence[Event]]
+    marker: Callable[[InputT], str]
+    record: Callable[[AsyncSession, InputT, ResultT], Awaitable[ResultT | None]] | None = None
+    batch: bool = False
+    batch_limit: int = 200
+    limits: Limits = field(default_factory=Limits)
+    priority: int = 0
+
+
+class Routes:
+    """Which handler takes which event. Misuse is refused when the module is imported."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[type[Event], Handler] = {}
+
+    def on(
+        self, *event_types: type[Event]
+    ) -> Callable[[Callable[[EventT, Ledger], Awaitable[None]]], Callable[[EventT, Ledger], Awaitable[None]]]:
+        """Registers a handler for one or more event types."""
+
+        def register(
+            handler: Callable[[EventT, Ledger], Awaitable[None]],
+        ) -> Callable[[EventT, Ledger], Awaitable[None]]:
+            for event_type in event_types:
+                if event_type in self.handlers:
+                    raise TypeError(f"{event_type.__name__} has two handlers; an event is accepted in one place.")
+                if BY_TYPE[event_type.TYPE].superseded_by is not None:
+                    raise TypeError(f"{event_type.TYPE} is an old version; handle the newest, older ones are upcast.")
+                self.handlers[event_type] = handler
+            return handler
+
+        return register
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One service: its name is its database schema, its consumer group and its event source."""
+
+    name: str
+    settings: type[ChassisSettings]
+    routes: Routes
+    jobs: tuple[Job[Any, Any], ...] = ()
+    http: Callable[[Runtime], ASGIApp] | None = None
+    loops: tuple[Callable[[Runtime], Awaitable[None]], ...] = ()
+
+    def __post_init__(self) -> None:
+        for event_type in self.routes.handlers:
+            if self.name not in BY_TYPE[event_type.TYPE].consumers:
+                raise TypeError(f"The catalogue does not list {self.name} as a consumer of {event_type.TYPE}.")
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The topics this service reads."""
+        return topics_of(self.name)
+
+    def job(self, kind: str) -> Job[Any, Any]:
+        """The declaration of a kind of work; ``KeyError`` if the stage has none of that name."""
+        return {job.kind: job for job in self.jobs}[kind]
