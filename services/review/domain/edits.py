@@ -1,0 +1,550 @@
+"""What people may do with clips, as pure decisions: (clips, command) to new events, a named no-op or a refusal.
+
+``decide`` changes nothing. Its events, folded by ``clip.evolve``, are the whole change: rows are written from the folded
+facts, and the same events go to the outbox. A command is taken as a whole or refused as a whole.
+
+The rules: approve, skip, split, merge and trim start from ``pending_review``; archive from every state but the replaced and
+the deleted; group from pending or approved clips, which it approves; undo takes back the latest edit of all clips it
+touched. A clip's live range is never lost: what a trim cuts off becomes clips of its own, skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Literal
+from uuid import UUID
+
+from contracts.events.base import ClipEvent
+from contracts.events.v1.clip import (
+    ClipApproved,
+    ClipArchived,
+    ClipCreated,
+    ClipEditUndone,
+    ClipGrouped,
+    ClipSkipped,
+    ClipSuperseded,
+    ClipUngrouped,
+)
+from contracts.values import FrameRange, Tag
+from services.review.domain import clip
+from services.review.domain.clip import APPROVED_STATES, ClipState, Verb, status
+from services.review.domain.marks import Refused
+from services.review.domain.video import clip_id_of
+
+Board = Mapping[UUID, clip.Facts]
+"""The clips of one video that a command may touch, by id."""
+
+
+class EditKind(StrEnum):
+    """The edits by name, as the API and the edit history spell them."""
+
+    APPROVE = "approve"
+    SKIP = "skip"
+    ARCHIVE = "archive"
+    GROUP = "group"
+    UNGROUP = "ungroup"
+    SPLIT = "split"
+    MERGE = "merge"
+    TRIM = "trim"
+    UNDO = "undo"
+
+
+class Unchanged(StrEnum):
+    """Why a command did nothing: what it wants is already so."""
+
+    ALREADY_APPROVED = "already_approved"
+    ALREADY_SKIPPED = "already_skipped"
+    ALREADY_ARCHIVED = "already_archived"
+    ALREADY_GROUPED = "already_grouped"
+    NOT_GROUPED = "not_grouped"
+    SAME_RANGE = "same_range"
+    ALREADY_UNDONE = "already_undone"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A clip as the person saw it: the edit is refused when the clip has moved on since."""
+
+    clip_id: UUID
+    version: int
+
+
+@dataclass(frozen=True)
+class ApproveClips:
+    """Have these clips delivered."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class SkipClips:
+    """Do not deliver these clips."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class ArchiveClips:
+    """Delete these clips and everything made from them."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class GroupClips:
+    """Approve these clips and link them with each other."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class UngroupClips:
+    """Take these clips out of their groups."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class SplitClip:
+    """Replace a clip by two; ``at`` is the first frame of the second."""
+
+    target: Target
+    at: int
+
+
+@dataclass(frozen=True)
+class MergeClips:
+    """Replace neighbouring clips by one."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class TrimClip:
+    """Keep a part of a clip and set the rest aside."""
+
+    target: Target
+    frames: FrameRange
+
+
+@dataclass(frozen=True)
+class UndoEdit:
+    """Take an edit back. ``released`` tells whether its events have already left the outbox."""
+
+    edit_id: UUID
+    kind: EditKind
+    released: bool = False
+
+
+Command = (
+    ApproveClips | SkipClips | ArchiveClips | GroupClips | UngroupClips | SplitClip | MergeClips | TrimClip | UndoEdit
+)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a decision needs besides the clips: who makes it, its id, and what an approval must carry."""
+
+    edit_id: UUID
+    by: str
+    title: str
+    profiles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The events that carry the command out, in the order in which they should be published."""
+
+    events: tuple[ClipEvent, ...]
+
+
+class Stale(Refused):
+    """The clips have moved on since the person saw them; ``clips`` names those."""
+
+    code = "review.stale_version"
+
+    def __init__(self, clips: tuple[UUID, ...]) -> None:
+        super().__init__("Somebody else has edited these clips; look at their present state and decide again.")
+        self.clips = clips
+
+
+def decide(board: Board, command: Command, context: Context) -> Decided | Unchanged:
+    """The command's events. Raises ``Refused`` with the broken rule's code, ``Stale`` if versions differ."""
+    if isinstance(command, UndoEdit):
+        return _undo(board, command, context)
+    chosen = _chosen(board, command)
+    match command:
+        case ApproveClips():
+            return _approve(chosen, context)
+        case SkipClips():
+            return _skip(chosen, context)
+        case ArchiveClips():
+            return _archive(chosen, context)
+        case GroupClips():
+            return _group(chosen, context)
+        case UngroupClips():
+            return _ungroup(board, chosen, context)
+        case SplitClip():
+            return _split(chosen[0], command.at, context)
+        case MergeClips():
+            return _merge(chosen, context)
+        case TrimClip():
+            return _trim(chosen[0], command.frames, context)
+
+
+def targets_of(command: Command) -> tuple[Target, ...]:
+    """The clips that a command names; none for an undo."""
+    match command:
+        case SplitClip() | TrimClip():
+            return (command.target,)
+        case UndoEdit():
+            return ()
+        case _:
+            return command.targets
+
+
+def kind_of(command: Command) -> EditKind:
+    """The command's name in the edit history."""
+    return {
+        ApproveClips: EditKind.APPROVE,
+        SkipClips: EditKind.SKIP,
+        ArchiveClips: EditKind.ARCHIVE,
+        GroupClips: EditKind.GROUP,
+        UngroupClips: EditKind.UNGROUP,
+        SplitClip: EditKind.SPLIT,
+        MergeClips: EditKind.MERGE,
+        TrimClip: EditKind.TRIM,
+        UndoEdit: EditKind.UNDO,
+    }[type(command)]
+
+
+def _chosen(board: Board, command: Command) -> list[clip.Facts]:
+    targets = targets_of(command)
+    if not targets:
+        raise Refused("The edit names no clip; choose at least one.", code="review.no_clips")
+    if len({target.clip_id for target in targets}) != len(targets):
+        raise Refused("The edit names a clip twice; name each once.", code="review.repeated_clip")
+    unknown = [target.clip_id for target in targets if target.clip_id not in board]
+    if unknown:
+        raise Refused(f"This video has no clip {unknown[0]}; reload its clips.", code="review.unknown_clip")
+    stale = tuple(target.clip_id for target in targets if board[target.clip_id].version != target.version)
+    if stale:
+        raise Stale(stale)
+    return [board[target.clip_id] for target in targets]
+
+
+def _approve(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
+    fresh = [facts for facts in chosen if status(facts) not in APPROVED_STATES]
+    _all_pending(fresh)
+    return Decided(tuple(_approval(facts, context) for facts in fresh)) if fresh else Unchanged.ALREADY_APPROVED
+
+
+def _skip(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
+    fresh = [facts for facts in chosen if status(facts) is not ClipState.REVIEW_SKIPPED]
+    _all_pending(fresh)
+    events = tuple(
+        ClipSkipped(
+            video_id=facts.video_id,
+            clip_id=facts.clip_id,
+            edit_id=context.edit_id,
+            version=facts.version + 1,
+            by=context.by,
+        )
+        for facts in fresh
+    )
+    return Decided(events) if events else Unchanged.ALREADY_SKIPPED
+
+
+def _archive(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
+    gone = (ClipState.REVIEW_ARCHIVED, ClipState.CLEANED)
+    fresh = [facts for facts in chosen if status(facts) not in gone]
+    for facts in fresh:
+        if status(facts) is ClipState.SUPERSEDED:
+            raise _refusal(facts)
+    events = tuple(
+        ClipArchived(
+            video_id=facts.video_id,
+            clip_id=facts.clip_id,
+            edit_id=context.edit_id,
+            version=facts.version + 1,
+            by=context.by,
+        )
+        for facts in fresh
+    )
+    return Decided(events) if events else Unchanged.ALREADY_ARCHIVED
+
+
+def _group(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
+    if len(chosen) < 2:
+        raise Refused("A group has at least two clips; choose another one too.", code="review.group_too_small")
+    fresh = [facts for facts in chosen if status(facts) not in APPROVED_STATES]
+    _all_pending(fresh)
+    members = tuple(sorted(facts.clip_id for facts in chosen))
+    if all(_membership(facts) == members for facts in chosen):
+        return Unchanged.ALREADY_GROUPED
+    if any(facts.group for facts in chosen):
+        raise Refused("One of the clips is in a group already; ungroup it first.", code="review.in_a_group")
+    return Decided(
+        (
+            *(_approval(facts, context) for facts in fresh),
+            *(_grouping(facts, members, context) for facts in chosen),
+        )
+    )
+
+
+def _ungroup(board: Board, chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
+    for facts in chosen:
+        if status(facts) is ClipState.SUPERSEDED or status(facts) in (ClipState.REVIEW_ARCHIVED, ClipState.CLEANED):
+            raise _refusal(facts)
+    leaving = {facts.clip_id for facts in chosen if facts.group}
+    if not leaving:
+        return Unchanged.NOT_GROUPED
+    events: list[ClipEvent] = []
+    for group in sorted({_membership(board[clip_id]) for clip_id in leaving}):
+        rest = tuple(member for member in group if member not in leaving)
+        stays = len(rest) > 1
+        for member in group:
+            facts = board[member]
+            if member in leaving or not stays:
+                others = rest if member in leaving else ()
+                events.append(_leaving(facts, others, context))
+            else:
+                events.append(_grouping(facts, rest, context))
+    return Decided(tuple(events))
+
+
+def _split(facts: clip.Facts, at: int, context: Context) -> Decided | Unchanged:
+    _all_pending([facts])
+    frames = facts.frames
+    if not frames.start < at < frames.end:
+        raise Refused(
+            f"Frame {at} splits nothing off {frames}; choose one after {frames.start} and before {frames.end}.",
+            code="review.split_outside",
+        )
+    parts = (FrameRange(start=frames.start, end=at), FrameRange(start=at, end=frames.end))
+    children = tuple(_child(facts, part, "split", (facts,), context) for part in parts)
+    return Decided((_superseded(facts, children, context), *children))
+
+
+def _merge(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
+    if len(chosen) < 2:
+        raise Refused("A merge joins at least two clips; choose a neighbour too.", code="review.merge_too_few")
+    _all_pending(chosen)
+    row = sorted(chosen, key=lambda facts: facts.frames.start)
+    for left, right in pairwise(row):
+        if left.frames.end != right.frames.start:
+            raise Refused(
+                f"The clips {left.frames} and {right.frames} are no neighbours; merge clips that touch.",
+                code="review.not_neighbours",
+            )
+    whole = FrameRange(start=row[0].frames.start, end=row[-1].frames.end)
+    child = _child(row[0], whole, "merge", tuple(row), context)
+    return Decided((*(_superseded(facts, (child,), context) for facts in row), child))
+
+
+def _trim(facts: clip.Facts, frames: FrameRange, context: Context) -> Decided | Unchanged:
+    _all_pending([facts])
+    old = facts.frames
+    if frames.start < old.start or frames.end > old.end:
+        raise Refused(
+            f"{frames} is not inside the clip's {old}; a trim only shortens. Merge the neighbour to lengthen.",
+            code="review.trim_outside",
+        )
+    if frames == old:
+        return Unchanged.SAME_RANGE
+    kept = _child(facts, frames, "trim", (facts,), context)
+    edges = ((old.start, frames.start), (frames.end, old.end))
+    aside = tuple(
+        _child(facts, FrameRange(start=start, end=end), "trim", (facts,), context)
+        for start, end in edges
+        if start < end
+    )
+    skips = tuple(
+        ClipSkipped(video_id=facts.video_id, clip_id=child.clip_id, edit_id=context.edit_id, version=2, by=context.by)
+        for child in aside
+    )
+    return Decided((_superseded(facts, (kept, *aside), context), kept, *aside, *skips))
+
+
+def _undo(board: Board, command: UndoEdit, context: Context) -> Decided | Unchanged:
+    if command.kind is EditKind.UNDO:
+        raise Refused("An undo is not undone; make the edit again.", code="review.undo_is_final")
+    touched = [facts for facts in board.values() if any(d.edit_id == command.edit_id for d in facts.decisions)]
+    if not touched:
+        raise Refused("No clip of this video was touched by that edit.", code="review.unknown_edit")
+    if all(_is_withdrawn(facts, command.edit_id) for facts in touched):
+        return Unchanged.ALREADY_UNDONE
+    if command.kind is EditKind.ARCHIVE and command.released:
+        raise Refused(
+            "The archived clips' files are being deleted; the time to undo this is over.",
+            code="review.archive_released",
+        )
+    replaced = [facts for facts in touched if _replaced_by(facts, command.edit_id)]
+    children = {child for facts in replaced for child in _replaced_by(facts, command.edit_id)}
+    olds = sorted((facts for facts in touched if facts.clip_id not in children), key=lambda facts: facts.clip_id)
+    news = [board[child] for child in sorted(children)]
+    for facts in (*olds, *news):
+        last = facts.last_edit
+        if last != command.edit_id and not (last is None and facts.clip_id in children):
+            raise Refused(
+                f"Clip {facts.clip_id} was edited again since; undo edit {last} first.", code="review.edited_since"
+            )
+    parents = tuple(facts.clip_id for facts in sorted(replaced, key=lambda facts: facts.frames.start))
+    return Decided(
+        (
+            *(
+                ClipSuperseded(
+                    video_id=facts.video_id,
+                    clip_id=facts.clip_id,
+                    edit_id=context.edit_id,
+                    version=facts.version + 1,
+                    by=context.by,
+                    children=parents,
+                )
+                for facts in news
+            ),
+            *(event for facts in olds for event in _withdrawals(facts, command, context)),
+        )
+    )
+
+
+def _withdrawals(facts: clip.Facts, command: UndoEdit, context: Context) -> Iterable[ClipEditUndone]:
+    """One event for each thing the edit did to the clip: a group's approval is taken back as an approval too."""
+    done: list[Literal["approve", "skip", "archive", "group", "ungroup", "split", "merge", "trim"]] = []
+    for decision in facts.decisions:
+        if decision.edit_id != command.edit_id:
+            continue
+        match decision.verb, command.kind:
+            case Verb.SUPERSEDE, EditKind.MERGE:
+                done.append("merge")
+            case Verb.SUPERSEDE, EditKind.TRIM:
+                done.append("trim")
+            case Verb.SUPERSEDE, _:
+                done.append("split")
+            case Verb.APPROVE, _:
+                done.append("approve")
+            case Verb.SKIP, _:
+                done.append("skip")
+            case Verb.ARCHIVE, _:
+                done.append("archive")
+            case _, EditKind.UNGROUP:
+                done.append("ungroup")
+            case _:
+                done.append("group")
+    for undone in done:
+        yield ClipEditUndone(
+            video_id=facts.video_id,
+            clip_id=facts.clip_id,
+            edit_id=command.edit_id,
+            version=facts.version + 1,
+            by=context.by,
+            undone=undone,
+        )
+
+
+def _replaced_by(facts: clip.Facts, edit_id: UUID) -> tuple[UUID, ...]:
+    for decision in facts.standing:
+        if decision.edit_id == edit_id and decision.verb is Verb.SUPERSEDE:
+            return decision.others
+    return ()
+
+
+def _is_withdrawn(facts: clip.Facts, edit_id: UUID) -> bool:
+    """Whether the edit no longer stands on the clip: taken back, or the clip itself was by then."""
+    if all(decision.edit_id != edit_id for decision in facts.standing):
+        return True
+    return facts.latest(Verb.SUPERSEDE) is not None and not _replaced_by(facts, edit_id)
+
+
+def _membership(facts: clip.Facts) -> tuple[UUID, ...]:
+    return tuple(sorted((facts.clip_id, *facts.group))) if facts.group else ()
+
+
+def _all_pending(chosen: Iterable[clip.Facts]) -> None:
+    for facts in chosen:
+        if status(facts) is not ClipState.PENDING_REVIEW:
+            raise _refusal(facts)
+
+
+def _refusal(facts: clip.Facts) -> Refused:
+    state = status(facts)
+    name = f"Clip {facts.clip_id}"
+    if state is ClipState.SUPERSEDED:
+        return Refused(f"{name} was replaced by others; edit those.", code="review.clip_superseded")
+    if state is ClipState.REVIEW_SKIPPED:
+        return Refused(f"{name} was skipped; undo that first (edit {facts.last_edit}).", code="review.clip_skipped")
+    if state in (ClipState.REVIEW_ARCHIVED, ClipState.CLEANED):
+        return Refused(f"{name} was archived; undo that first, if it is not too late.", code="review.clip_archived")
+    return Refused(f"{name} is approved; undo that first (edit {facts.last_edit}).", code="review.clip_approved")
+
+
+def _approval(facts: clip.Facts, context: Context) -> ClipApproved:
+    return ClipApproved(
+        video_id=facts.video_id,
+        clip_id=facts.clip_id,
+        edit_id=context.edit_id,
+        version=facts.version + 1,
+        by=context.by,
+        frames=facts.frames,
+        title=context.title,
+        tags=_tags(facts),
+        profiles=context.profiles,
+    )
+
+
+def _grouping(facts: clip.Facts, members: tuple[UUID, ...], context: Context) -> ClipGrouped:
+    return ClipGrouped(
+        video_id=facts.video_id,
+        clip_id=facts.clip_id,
+        edit_id=context.edit_id,
+        version=facts.version + 1,
+        by=context.by,
+        group=members,
+    )
+
+
+def _leaving(facts: clip.Facts, others: tuple[UUID, ...], context: Context) -> ClipUngrouped:
+    return ClipUngrouped(
+        video_id=facts.video_id,
+        clip_id=facts.clip_id,
+        edit_id=context.edit_id,
+        version=facts.version + 1,
+        by=context.by,
+        group=others,
+    )
+
+
+def _superseded(facts: clip.Facts, children: tuple[ClipCreated, ...], context: Context) -> ClipSuperseded:
+    return ClipSuperseded(
+        video_id=facts.video_id,
+        clip_id=facts.clip_id,
+        edit_id=context.edit_id,
+        version=facts.version + 1,
+        by=context.by,
+        children=tuple(child.clip_id for child in children),
+    )
+
+
+def _child(
+    source: clip.Facts,
+    frames: FrameRange,
+    origin: Literal["split", "merge", "trim"],
+    parents: tuple[clip.Facts, ...],
+    context: Context,
+) -> ClipCreated:
+    tags = dict.fromkeys(tag for parent in parents for tag in _tags(parent))
+    return ClipCreated(
+        video_id=source.video_id,
+        clip_id=clip_id_of(source.video_id, frames, f"{origin}:{context.edit_id}"),
+        frames=frames,
+        origin=origin,
+        parents=tuple(parent.clip_id for parent in parents),
+        tags=tuple(tags),
+    )
+
+
+def _tags(facts: clip.Facts) -> tuple[Tag, ...]:
+    return facts.born.tags if facts.born else ()
