@@ -90,6 +90,7 @@ CATALOG: tuple[Entry, ...] = (
         ("ingest", "preprocess", "scenes", "review", "export", "embed"),
         ("review",),
     ),
+    Entry(operations.BrokerStarted, topics.GENERATION, ("stack",), ("review",)),
 )
 
 BY_TYPE: dict[str, Entry] = {entry.type: entry for entry in CATALOG}

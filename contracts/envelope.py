@@ -133,7 +133,7 @@ def _text_headers(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
     attributes = {}
     for name, raw in headers:
         try:
-            attributes[name] = raw.decode()
+            attributes[name] = (raw or b"").decode()
         except UnicodeDecodeError as error:
             raise Undecodable(
                 f"The header {name!r} is no UTF-8 text; CloudEvents headers are UTF-8.", code="message.bad_header"

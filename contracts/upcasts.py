@@ -7,6 +7,7 @@ when no log that could be replayed still holds it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from contracts.events.base import Event
@@ -24,7 +25,7 @@ def scenes_detected_v2(old: video.VideoScenesDetected) -> video_v2.VideoScenesDe
         run=old.run,
         detector=video_v2.Detector(name=old.detector, version=old.detector_version),
         frames=old.frames,
-        clips=tuple(FrameRange(start=start, end=end) for start, end in zip(edges, edges[1:], strict=False)),
+        clips=tuple(FrameRange(start=start, end=end) for start, end in pairwise(edges)),
         transitions=tuple(
             Transition(kind=TransitionKind.CUT, frames=FrameRange(start=cut, end=cut + 1), confidence=1.0)
             for cut in cuts

@@ -30,8 +30,7 @@ MAX_FRAMES = 50_000_000
 
 
 class Value(BaseModel):
-    """Base of every value and event body: immutable; unknown fields are ignored, so that
-    a newer producer may add some."""
+    """Base of every value and event body: immutable; what a newer producer adds is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64")
 
@@ -41,7 +40,7 @@ def _to_fraction(value: Any) -> Fraction:
         return value
     if isinstance(value, bool) or not isinstance(value, int | str):
         message = 'a ratio is spelt "numerator/denominator", for example "24000/1001"'
-        raise ValueError(message)
+        raise ValueError(message)  # noqa: TRY004 - pydantic reports a ValueError as a validation error.
     try:
         return Fraction(value)
     except ZeroDivisionError as error:

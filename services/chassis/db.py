@@ -19,7 +19,7 @@ LOCK_TIMEOUT = "10s"
 
 
 def connect_options(schema: str) -> str:
-    """libpq options that bind a connection to a schema and bound its statements."""
+    """Options for libpq that bind a connection to a schema and bound its statements."""
     return (
         f"-c search_path={schema},public -c statement_timeout={STATEMENT_TIMEOUT} "
         f"-c lock_timeout={LOCK_TIMEOUT} -c idle_in_transaction_session_timeout=60s"
@@ -34,5 +34,9 @@ def open_engine(settings: ChassisSettings, schema: str) -> AsyncEngine:
         max_overflow=2,
         pool_pre_ping=True,
         pool_recycle=1800,
-        connect_args={"options": connect_options(schema), "connect_timeout": 5, "application_name": f"heaters-{schema}"},
+        connect_args={
+            "options": connect_options(schema),
+            "connect_timeout": 5,
+            "application_name": f"heaters-{schema}",
+        },
     )

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from opentelemetry.trace import SpanKind
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from contracts.envelope import derived_id, to_kafka
+from contracts.catalog import entry_of
+from contracts.envelope import Envelope, derived_id, to_kafka
 from contracts.events.base import Event
 from contracts.values import Value
 from services.chassis.stage import Job
+from services.chassis.telemetry import Telemetry, record_span, start_linked_trace
 
 _ENQUEUE = text("""
     INSERT INTO work (id, kind, dedupe_key, video_id, clip_id, batch, priority, input, traceparent, created_at, not_before)
@@ -66,6 +69,8 @@ class Ledger:
     cause: str
     traceparent: str = ""
     event_id: UUID | None = None
+    envelope: Envelope | None = None
+    telemetry: Telemetry | None = None
 
     async def enqueue(
         self,
@@ -111,7 +116,9 @@ class Ledger:
         )
         return len(result.all())
 
-    async def retry(self, *, work_id: UUID | None = None, video_id: UUID | None = None, clip_id: UUID | None = None) -> int:
+    async def retry(
+        self, *, work_id: UUID | None = None, video_id: UUID | None = None, clip_id: UUID | None = None
+    ) -> int:
         """Resumes failed or cancelled work as a new run. How many pieces."""
         result = await self.session.execute(
             _RETRY, {"id": work_id, "video_id": video_id, "clip_id": clip_id, "now": self.now}
@@ -128,7 +135,7 @@ class Ledger:
     ) -> UUID:
         """Puts an event into the outbox, not to be published before ``release_at``. Its id, the same for the same cause."""
         event_id = derived_id("event", self.source, cause or self.cause, event.TYPE, event.subject)
-        context = self.traceparent if traceparent is None else traceparent
+        context = self._sent_from(event, event_id, self.traceparent if traceparent is None else traceparent)
         message = to_kafka(event, event_id=event_id, source=self.source, time=self.now, traceparent=context)
         aggregatetype, _, aggregateid = event.subject.partition("/")
         await self.session.execute(
@@ -146,6 +153,36 @@ class Ledger:
             },
         )
         return event_id
+
+    def start_trace(self, name: str, trace_id: str, attributes: Mapping[str, Any]) -> str:
+        """Opens a trace of the given id, linked to the one at hand. Its ``traceparent``, to emit events under."""
+        if self.telemetry is None:
+            return ""
+        return start_linked_trace(
+            self.telemetry, name, trace_id, linked=self.traceparent, at=self.now, attributes=attributes
+        )
+
+    def _sent_from(self, event: Event, event_id: UUID, context: str) -> str:
+        """The creation context that the message carries: a producer span by the messaging conventions."""
+        if self.telemetry is None:
+            return context
+        topic = entry_of(event).topic.name
+        return record_span(
+            self.telemetry,
+            f"create {event.TYPE}",
+            parent=context,
+            started_at=self.now,
+            ended_at=self.now,
+            kind=SpanKind.PRODUCER,
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.operation.type": "create",
+                "messaging.operation.name": "create",
+                "messaging.destination.name": topic,
+                "messaging.message.id": str(event_id),
+                "heaters.event_type": event.TYPE,
+            },
+        )
 
     async def withdraw(self, event_ids: Collection[UUID]) -> int:
         """Takes back events that were not yet published. How many were."""

@@ -46,9 +46,9 @@ def _upgrade(connection: psycopg.Connection, database_url: str, schema: str, fol
         name = sql.Identifier(schema)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
         connection.execute(
-            sql.SQL("CREATE TABLE IF NOT EXISTS {}.migrated (only boolean PRIMARY KEY DEFAULT true, digest text)").format(
-                name
-            )
+            sql.SQL(
+                "CREATE TABLE IF NOT EXISTS {}.migrated (only boolean PRIMARY KEY DEFAULT true, digest text)"
+            ).format(name)
         )
         _alembic(database_url, schema, folders)
         connection.execute(

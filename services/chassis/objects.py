@@ -379,7 +379,9 @@ class S3Store:
         sha256 = found.get("Metadata", {}).get(SHA256)
         if sha256 is None:
             # Somebody else put it there: its digest is not known until it is read.
-            sha256 = hashlib.sha256(self.get_bytes(key)).hexdigest() if found["ContentLength"] < PART_BYTES else "0" * 64
+            sha256 = (
+                hashlib.sha256(self.get_bytes(key)).hexdigest() if found["ContentLength"] < PART_BYTES else "0" * 64
+            )
         return ObjectRef(
             key=key,
             size=found["ContentLength"],
@@ -406,9 +408,7 @@ class S3Store:
         if ref is None:
             raise _missing(source_key)
         with _translated(target_key):
-            self._client.copy(
-                {"Bucket": self._bucket, "Key": _checked(source_key)}, self._bucket, _checked(target_key)
-            )
+            self._client.copy({"Bucket": self._bucket, "Key": _checked(source_key)}, self._bucket, _checked(target_key))
         return ref.model_copy(update={"key": target_key})
 
     def presign_get(self, key: str, expires: timedelta) -> str:
@@ -466,7 +466,9 @@ def _checked(key: str) -> str:
     """The key itself, if it names something inside the store."""
     parts: Sequence[str] = key.split("/")
     if not key or key.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        raise Permanent(f"{key!r} is no object key: it must be a relative path without '.' or '..'.", code="objects.bad_key")
+        raise Permanent(
+            f"{key!r} is no object key: it must be a relative path without '.' or '..'.", code="objects.bad_key"
+        )
     return key
 
 

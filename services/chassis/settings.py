@@ -25,14 +25,21 @@ class ChassisSettings(BaseSettings):
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port…].")
     kafka_fetch_wait_ms: int = Field(
-        500, ge=1, le=30_000, description="How long the broker may hold an empty fetch; the embedded one always waits it out."
+        500,
+        ge=1,
+        le=30_000,
+        description="How long the broker may hold an empty fetch; the embedded one always waits it out.",
     )
     kafka_session_timeout_ms: int = Field(45_000, ge=1_000, description="When a silent consumer counts as gone.")
     database_url: SecretStr = Field(
         SecretStr("postgresql://heaters@127.0.0.1:5432/heaters"), description="PostgreSQL address (libpq URL)."
     )
-    database_pool: int = Field(4, ge=1, le=50, description="Database connections a service may hold for its transactions.")
-    migrate_on_start: bool = Field(True, description="Whether a service brings its own schema up to date before it starts.")
+    database_pool: int = Field(
+        4, ge=1, le=50, description="Database connections a service may hold for its transactions."
+    )
+    migrate_on_start: bool = Field(
+        True, description="Whether a service brings its own schema up to date before it starts."
+    )
 
     s3_endpoint: str = Field("http://127.0.0.1:9000", description="Address of the S3 server.")
     s3_public_endpoint: str = Field("", description="Address under which browsers reach it, when that differs.")
@@ -43,12 +50,17 @@ class ChassisSettings(BaseSettings):
     media_url_lifetime: timedelta = Field(timedelta(hours=1), description="How long a signed media address is valid.")
 
     http_host: str = Field("127.0.0.1", description="Address the service's own HTTP port binds to.")
+    http_token: SecretStr = Field(
+        SecretStr(""), description="Bearer token that the HTTP API asks for; needed on any address but loopback."
+    )
     http_port: int = Field(0, ge=0, le=65_535, description="That port; 0 takes a free one.")
 
     temp_dir: Path = Field(
         Path(tempfile.gettempdir()) / "heaters", description="Scratch space of running work; emptied at start-up."
     )
-    min_free_bytes: int = Field(1_000_000_000, ge=0, description="Work waits while the scratch disk has less free space.")
+    min_free_bytes: int = Field(
+        1_000_000_000, ge=0, description="Work waits while the scratch disk has less free space."
+    )
     worker_concurrency: int = Field(1, ge=0, le=256, description="Pieces of work a service runs at once; 0 runs none.")
     worker_lease: timedelta = Field(timedelta(seconds=20), description="How long work stays claimed without renewal.")
     worker_retry_base: timedelta = Field(timedelta(seconds=2), description="First wait before another try; it doubles.")

@@ -92,3 +92,23 @@ class DeadLetterRecorded(Event):
     @property
     def key(self) -> str:
         return str(self.dead_letter_id)
+
+
+class BrokerStarted(Event):
+    """The broker began with an empty log.
+
+    It is the only record of its topic: another one there means that the old log is gone, and that every service publishes
+    again what it had published.
+    """
+
+    TYPE: ClassVar[str] = "heaters.broker.started.v1"
+
+    generation: UUID
+
+    @property
+    def subject(self) -> str:
+        return f"broker/{self.generation}"
+
+    @property
+    def key(self) -> str:
+        return str(self.generation)

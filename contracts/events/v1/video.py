@@ -68,7 +68,9 @@ class VideoDownloaded(VideoEvent):
     normalised: Annotated[bool, Field(description="Whether a faulty merge was re-encoded.")] = False
     duplicate_of: Annotated[UUID | None, Field(description="The video that already has this content.")] = None
     captions: tuple[CaptionAsset, ...] = ()
-    metadata: Annotated[dict[str, Any], Field(description="Uploader, URL, licence, chapters … as the source tells.")] = {}
+    metadata: Annotated[
+        dict[str, Any], Field(description="Uploader, URL, licence, chapters … as the source tells.")
+    ] = Field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
 

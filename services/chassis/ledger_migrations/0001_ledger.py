@@ -76,7 +76,10 @@ def upgrade() -> None:
             RETURN NULL;
         END $$
     """)
-    op.execute("CREATE TRIGGER outbox_ring AFTER INSERT OR UPDATE OF release_at ON outbox "
-               "FOR EACH STATEMENT EXECUTE FUNCTION ring()")
-    op.execute("CREATE TRIGGER work_ring AFTER INSERT OR UPDATE OF state ON work "
-               "FOR EACH STATEMENT EXECUTE FUNCTION ring()")
+    op.execute(
+        "CREATE TRIGGER outbox_ring AFTER INSERT OR UPDATE OF release_at ON outbox "
+        "FOR EACH STATEMENT EXECUTE FUNCTION ring()"
+    )
+    op.execute(
+        "CREATE TRIGGER work_ring AFTER INSERT OR UPDATE OF state ON work FOR EACH STATEMENT EXECUTE FUNCTION ring()"
+    )

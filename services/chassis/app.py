@@ -1,0 +1,227 @@
+"""Runs a service: its loops, its port, its orderly end. One function, ``main``, is every service's entry.
+
+Loops: the notification bell, the broker's generation, the consumer, the relay, the worker, the span writer, and what the
+stage adds. A loop that ends takes the process with it, so that whoever supervises the process starts it afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from contracts.envelope import KafkaMessage
+from contracts.errors import HeatersError, Transient
+from services.chassis import health, logs, migrations, telemetry
+from services.chassis.bell import Bell
+from services.chassis.broker import Consumer
+from services.chassis.db import open_engine
+from services.chassis.generation import GenerationWatch
+from services.chassis.health import Pulse
+from services.chassis.ledger import Ledger
+from services.chassis.objects import ObjectStore, open_store
+from services.chassis.relay import Relay
+from services.chassis.settings import ChassisSettings, load
+from services.chassis.stage import Stage
+from services.chassis.worker import Worker
+
+log = logging.getLogger(__name__)
+
+START_TRIES = 120
+START_PAUSE = 0.5
+
+Loop = Callable[[Callable[[], None]], Awaitable[None]]
+
+
+def utc_now() -> datetime:
+    """The wall clock, aware."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Runtime:
+    """What a running service is made of. Handlers see a ``Ledger``; APIs and loops see this."""
+
+    stage: Stage
+    settings: Any
+    engine: AsyncEngine
+    objects: ObjectStore
+    telemetry: telemetry.Telemetry
+    bell: Bell
+    watch: GenerationWatch
+    clock: Callable[[], datetime] = utc_now
+    pulse: Pulse = field(default_factory=Pulse)
+    relay: Relay = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.relay = Relay(self.settings, self.stage.name, self.engine, self.bell, self.watch)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, *, cause: str = "", event_id: UUID | None = None) -> AsyncIterator[Ledger]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        ``cause`` names what opened it; the ids of events emitted inside derive from it.
+        """
+        async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
+            yield Ledger(
+                session=session,
+                now=self.clock(),
+                source=self.stage.name,
+                cause=cause,
+                traceparent=telemetry.current(),
+                event_id=event_id,
+                telemetry=self.telemetry,
+            )
+
+    async def replay(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> None:
+        """Publishes a message again exactly as it once came; ``Transient`` while there is no broker."""
+        await self.relay.send_now(KafkaMessage(topic, key, value or b"", list(headers)))
+
+
+def open_runtime(stage: Stage, settings: ChassisSettings) -> Runtime:
+    """The parts of a service, none of them connected yet."""
+    return Runtime(
+        stage=stage,
+        settings=settings,
+        engine=open_engine(settings, stage.name),
+        objects=open_store(settings),
+        telemetry=telemetry.start(stage.name, settings),
+        bell=Bell(settings, stage.name),
+        watch=GenerationWatch(settings),
+    )
+
+
+def main(stage: Stage, arguments: Sequence[str] | None = None) -> None:
+    """Entry of ``python -m services.<stage>``."""
+    parser = argparse.ArgumentParser(prog=f"python -m services.{stage.name}", description=f"The {stage.name} service.")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["serve", "migrate"],
+        default="serve",
+        help="serve (the default), or bring the service's database schema up to date and end",
+    )
+    command = parser.parse_args(arguments).command
+    settings = load(stage.settings)
+    logs.configure(stage.name, settings)
+    try:
+        if command == "migrate":
+            asyncio.run(_migrate(stage, settings))
+        else:
+            asyncio.run(_serve(stage, settings))
+    except HeatersError as error:
+        log.error(
+            "%s",
+            error.message,  # noqa: TRY400 - the sentence says it all.
+            extra={"code": error.code},
+        )
+        sys.exit(2)
+
+
+async def _migrate(stage: Stage, settings: ChassisSettings) -> None:
+    import psycopg
+
+    for attempt in range(1, START_TRIES + 1):
+        try:
+            await asyncio.to_thread(migrations.upgrade, settings.database_url.get_secret_value(), stage.name)
+            return
+        except psycopg.OperationalError as error:
+            if attempt == START_TRIES:
+                raise Transient(
+                    f"The database cannot be reached: {error}. Check HEATERS_DATABASE_URL.", code="database.unavailable"
+                ) from error
+            await asyncio.sleep(START_PAUSE)
+
+
+async def _serve(stage: Stage, settings: ChassisSettings) -> None:
+    if settings.migrate_on_start:
+        await _migrate(stage, settings)
+    runtime = open_runtime(stage, settings)
+    listening = health.bind(settings, has_api=stage.http is not None)
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    async with health.serve(runtime, listening):
+        log.info("Started.", extra={"port": listening.getsockname()[1], "pid": os.getpid()})
+        await run_loops(runtime, stop)
+    log.info("Stopped.")
+
+
+async def run_loops(runtime: Runtime, stop: asyncio.Event) -> None:
+    """Runs the loops until ``stop`` is set or one of them ends; then stops the others in order."""
+    poll = runtime.settings.poll_interval.total_seconds()
+    loops: dict[str, Loop] = {
+        "bell": lambda beat: runtime.bell.listen(beat, poll),
+        "generation": runtime.watch.run,
+        "relay": runtime.relay.run,
+        "consumer": Consumer(runtime).run,
+        "worker": Worker(runtime).run,
+        "spans": lambda beat: _write_spans(runtime, beat),
+    }
+    for extra in runtime.stage.loops:
+        loops[extra.__name__] = lambda beat, extra=extra: _beating(runtime, extra, beat)  # type: ignore[misc]
+    tasks = {
+        asyncio.create_task(_named(loop, lambda name=name: runtime.pulse.beat(name)), name=name)  # type: ignore[misc]
+        for name, loop in loops.items()
+    }
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    for name in ("consumer", "worker", "relay", "generation", "bell", "spans"):
+        await _cancel({task for task in tasks if task.get_name() == name})
+    await _cancel({stopping, *tasks})
+    with contextlib.suppress(DBAPIError, OSError):
+        await runtime.telemetry.flush(runtime.engine)
+    await asyncio.to_thread(runtime.telemetry.shutdown)
+    await runtime.engine.dispose()
+    for task in done - {stopping}:
+        if not task.cancelled() and (raised := task.exception()):
+            log.error("The %s loop ended; the service must start afresh.", task.get_name(), exc_info=raised)
+            raise Transient(f"The {task.get_name()} loop ended with {raised!r}.", code="service.loop_ended")
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _named(loop: Loop, beat: Callable[[], None]) -> None:
+    beat()
+    await loop(beat)
+
+
+async def _beating(runtime: Runtime, loop: Callable[[Runtime], Awaitable[None]], beat: Callable[[], None]) -> None:
+    """A stage's own loop beats by itself; while its task lives it counts as turning."""
+    task = asyncio.ensure_future(loop(runtime))
+    try:
+        while not task.done():
+            beat()
+            await asyncio.wait({task}, timeout=runtime.settings.poll_interval.total_seconds())
+        await task
+    finally:
+        await _cancel({task})  # type: ignore[arg-type]
+
+
+async def _write_spans(runtime: Runtime, beat: Callable[[], None]) -> None:
+    while True:
+        beat()
+        await asyncio.sleep(telemetry.FLUSH_SECONDS)
+        try:
+            await runtime.telemetry.flush(runtime.engine)
+        except (DBAPIError, OSError) as error:
+            log.warning("Spans could not be written; keeping them.", extra={"reason": repr(error)[:200]})
+            await asyncio.sleep(1)
