@@ -14,12 +14,15 @@ import argparse
 import asyncio
 import os
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+
+from contracts.envelope import Undecodable, from_kafka, to_kafka
+from contracts.events.v1.operations import BrokerStarted
 from contracts.topics import DEAD_LETTERS, GENERATION, TOPICS, Topic
 
 CONNECT_TIMEOUT = timedelta(seconds=60)
@@ -129,17 +132,18 @@ async def _generation(bootstrap: str) -> UUID:
     found = await _read_generation(bootstrap)
     if found is not None:
         return found
-    fresh = str(uuid4()).encode()
+    born = BrokerStarted(generation=uuid4())
+    message = to_kafka(born, event_id=born.generation, source="stack", time=datetime.now(UTC))
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, client_id="heaters-topics", acks="all")
     await producer.start()
     try:
-        await producer.send_and_wait(GENERATION.name, value=fresh, key=fresh, partition=0)
+        await producer.send_and_wait(message.topic, message.value, message.key, partition=0, headers=message.headers)
     finally:
         await producer.stop()
     found = await _read_generation(bootstrap)
     if found is None:
-        message = f"the broker took a record for {GENERATION.name} but does not give it back; look at its log"
-        raise TopicsError(message)
+        reason = f"the broker took a record for {GENERATION.name} but does not give it back; look at its log"
+        raise TopicsError(reason)
     return found
 
 
@@ -168,13 +172,17 @@ async def _read_generation(bootstrap: str) -> UUID | None:
     finally:
         await consumer.stop()
     try:
-        return UUID((record.value or b"").decode())
-    except ValueError as error:
+        event = from_kafka(record.value, record.headers).event
+    except Undecodable as error:
         message = (
-            f"the first record of {GENERATION.name} is no UUID; something else wrote to that topic: "
+            f"the first record of {GENERATION.name} is no event; something else wrote to that topic: "
             "delete the topic and run this again"
         )
         raise TopicsError(message) from error
+    if not isinstance(event, BrokerStarted):
+        message = f"the first record of {GENERATION.name} is a {event.TYPE}; delete the topic and run this again"
+        raise TopicsError(message)
+    return event.generation
 
 
 def main() -> int:

@@ -1,0 +1,1 @@
+"""Makes delivered clips findable: keyframes, their vectors, and search over those."""

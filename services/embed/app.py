@@ -1,0 +1,30 @@
+"""The stage as the chassis runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.chassis.stage import Stage
+from services.embed.handlers import routes
+from services.embed.jobs import CLEAN, EMBED, KEYFRAME
+from services.embed.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from services.chassis.app import Runtime
+
+
+def _http(runtime: Runtime) -> ASGIApp:
+    from services.embed.api import create_api
+
+    return create_api(runtime)
+
+
+STAGE = Stage(
+    name="embed",
+    settings=Settings,
+    routes=routes,
+    jobs=(KEYFRAME, EMBED, CLEAN),
+    http=_http,
+)

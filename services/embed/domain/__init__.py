@@ -1,0 +1,1 @@
+"""What embedding decides, without reading or writing anything."""

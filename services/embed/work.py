@@ -1,0 +1,145 @@
+"""The stage's work, done in a child process: stills, vectors, cleaning.
+
+Whatever it writes lies under keys that follow from the content, so doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from contracts.errors import HeatersError, Permanent
+from contracts.values import EmbeddingModel as ModelFacts
+from contracts.values import Keyframe
+from services.embed.compute import compute_of
+from services.embed.domain import strategies
+from services.embed.domain.orders import (
+    CleanOrder,
+    CleanResult,
+    EmbedOrder,
+    EmbedResult,
+    KeyframeOrder,
+    KeyframeResult,
+    ModelSpec,
+    ModelVectors,
+    clean_prefixes,
+    keyframe_folder,
+)
+from services.embed.models import EmbeddingModel, load_model
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from services.chassis.desk import Desk
+
+
+class BadStill(Permanent):
+    """A keyframe in the store that is no picture."""
+
+    code = "embed.bad_still"
+
+
+def take_keyframes(order: KeyframeOrder, desk: Desk) -> KeyframeResult:
+    """Stills of a clip's delivered video, as JPEG objects.
+
+    Raises the media errors of a video that cannot be read, and ``objects.missing`` if it is gone.
+    """
+    from services.media.stills import stills
+
+    groups = strategies.plan(strategies.parse(order.strategy), order.frames)
+    wanted = [offset for group in groups for offset in group]
+    with desk.step("stills"), desk.objects.open(order.video.key) as video:
+        pictures = dict(zip(wanted, stills(video, wanted, quality=desk.settings.embed_still_quality), strict=True))
+    keyframes = []
+    with desk.step("store"):
+        for number, group in enumerate(groups):
+            offset = max(group, key=lambda offset: (sharpness(pictures[offset]), -offset)) if len(group) > 1 else group[0]
+            key = f"{keyframe_folder(order)}{number:03d}.jpg"
+            stored = desk.objects.put_bytes(pictures[offset], key, "image/jpeg")
+            keyframes.append(Keyframe(frame=order.frames.start + offset, object=stored))
+            desk.progress(number + 1, len(groups), unit="keyframes")
+    return KeyframeResult(keyframes=tuple(keyframes))
+
+
+def sharpness(jpeg: bytes) -> float:
+    """How much fine detail a picture has: the mean squared difference of neighbouring pixels of its luma."""
+    luma = np.asarray(_picture(jpeg).convert("L"), dtype=np.float32)
+    down, across = np.diff(luma, axis=0), np.diff(luma, axis=1)
+    return float(sum(np.square(step).mean() for step in (down, across) if step.size))
+
+
+def embed_clips(
+    orders: Sequence[EmbedOrder], desk: Desk
+) -> Iterator[tuple[int, EmbedResult | HeatersError]]:
+    """Vectors of the keyframes of many clips; each model is loaded once for all of them.
+
+    Each clip is computed by itself, so that its vectors do not depend on which other clips happened to wait with it.
+    """
+    loaded: dict[ModelSpec, EmbeddingModel | HeatersError] = {}
+    total = sum(len(order.keyframes) for order in orders)
+    done = 0
+    for index, order in enumerate(orders):
+        try:
+            models = [_loaded(spec, loaded, desk) for spec in order.models]
+            with desk.step("embed"):
+                pictures = [_picture(desk.objects.get_bytes(keyframe.object.key)) for keyframe in order.keyframes]
+                vectors = tuple(_vectors(model, order, pictures) for model in models)
+        except HeatersError as error:
+            yield index, error
+        else:
+            yield index, EmbedResult(models=vectors)
+        done += len(order.keyframes)
+        desk.progress(done, total, unit="keyframes")
+
+
+def _loaded(
+    spec: ModelSpec, loaded: dict[ModelSpec, EmbeddingModel | HeatersError], desk: Desk
+) -> EmbeddingModel:
+    """The model, loaded at its first use; one that could not be loaded is not tried again for each clip."""
+    if spec not in loaded:
+        with desk.step("load model"):
+            desk.progress(0, unit="keyframes", phase="loading the model")
+            try:
+                loaded[spec] = load_model(spec, compute_of(desk.settings, spec))
+            except HeatersError as error:
+                loaded[spec] = error
+    model = loaded[spec]
+    if isinstance(model, HeatersError):
+        raise model
+    return model
+
+
+def _vectors(model: EmbeddingModel, order: EmbedOrder, pictures: Sequence[Image]) -> ModelVectors:
+    rows = model.embed_images(pictures)
+    return ModelVectors(
+        model=ModelFacts(
+            model_id=model.model_id, revision=model.revision, dimensions=model.dimensions, vectors=len(pictures)
+        ),
+        frames=tuple(keyframe.frame for keyframe in order.keyframes),
+        vectors=base64.b64encode(rows.astype("<f4").tobytes()).decode(),
+    )
+
+
+def _picture(jpeg: bytes) -> Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        picture = Image.open(io.BytesIO(jpeg), formats=["JPEG"])
+        picture.load()
+    except (UnidentifiedImageError, OSError) as error:
+        raise BadStill("A keyframe in the object store is no JPEG; resume the clip from its keyframes.") from error
+    return picture
+
+
+def clean_clip(order: CleanOrder, desk: Desk) -> CleanResult:
+    """Deletes a clip's keyframes and vectors from the store; what is already gone is fine."""
+    for prefix in clean_prefixes(order):
+        keys = list(desk.objects.list(prefix))
+        if keys:
+            desk.objects.delete(keys)
+        desk.progress(len(keys), unit="objects")
+    return CleanResult(clip_id=order.clip_id)
