@@ -135,13 +135,3 @@ def clock(seconds: Fraction) -> str:
     minutes, second = divmod(whole, 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours:02d}:{minute:02d}:{second:02d}.{thousandths:03d}"
-
-
-def timecode(frame: int, rate: Fraction) -> str:
-    """Non-drop SMPTE timecode ``HH:MM:SS:FF`` of a frame number, counted at the rate rounded to whole frames."""
-    base = max(1, round(rate))
-    whole, remainder = divmod(frame, base)
-    minutes, second = divmod(whole, 60)
-    hours, minute = divmod(minutes, 60)
-    digits = max(2, len(str(base - 1)))
-    return f"{hours:02d}:{minute:02d}:{second:02d}:{remainder:0{digits}d}"

@@ -29,6 +29,13 @@ _CARRIES: dict[str, frozenset[str]] = {
 }
 """The encoders whose streams each container takes; the muxers refuse or mangle the others."""
 
+_CONTAINER_OPTIONS: dict[str, frozenset[str]] = {
+    "mp4": frozenset({"movflags", "movie_timescale"}),
+    "mov": frozenset({"movflags", "movie_timescale"}),
+    "matroska": frozenset(),
+}
+"""The muxer options that a profile may set. The library only warns of a misspelt one, so they are checked here."""
+
 _CONTENT_TYPES: dict[str, str] = {"mp4": "video/mp4", "mov": "video/quicktime", "matroska": "video/x-matroska"}
 _EXTENSIONS: dict[str, str] = {"mp4": "mp4", "mov": "mov", "matroska": "mkv"}
 
@@ -56,9 +63,6 @@ class VideoEncoding(Value):
     standard_range: Annotated[
         bool, Field(description="Whether HDR is brought to 8-bit BT.709, and full range to limited.")
     ] = True
-    faststart_tag: Annotated[
-        str, Field(description="Sample entry to write, where the muxer's default is not playable everywhere.")
-    ] = ""
 
     @model_validator(mode="after")
     def _caps_agree(self) -> Self:
@@ -105,6 +109,10 @@ class Profile(Value):
             if encoder not in _CARRIES[self.container]:
                 message = f"{self.container} does not carry {encoder}; see the table of what each container takes"
                 raise ValueError(message)
+        unknown = dict(self.container_options).keys() - _CONTAINER_OPTIONS[self.container]
+        if unknown:
+            message = f"{self.container} has no option called {', '.join(sorted(unknown))} that a profile may set"
+            raise ValueError(message)
         if self.lossless and (self.video.standard_range or self.video.deinterlace or self.video.pixel_format):
             message = "a lossless profile changes no pixel: no pixel format, no deinterlacing, no range conversion"
             raise ValueError(message)
@@ -141,7 +149,8 @@ DELIVERY_H264 = Profile(
     version=1,
     purpose="Plays everywhere: H.264 High 4:2:0 and AAC stereo in an MP4 that starts before it is whole.",
     container="mp4",
-    container_options=(("movflags", "+faststart"),),
+    # Edit lists are written in the movie's own ticks; the default of a millisecond would clip the last samples.
+    container_options=(("movflags", "+faststart"), ("movie_timescale", "90000")),
     video=VideoEncoding(
         encoder="libx264",
         codec="h264",
