@@ -1,0 +1,386 @@
+"""Frames and samples by number, exactly.
+
+``VideoDecoding`` turns packets into numbered frames and keeps count, so that a file which decodes only in part is an
+error and never a shorter video. ``FrameSource`` gives any range of frames of a proxy, a master or a source; of the
+first two it reads the needed bytes alone, of a source it seeks to a key picture and drops what precedes the range.
+``AudioSource`` gives any range of samples, with silence where the source has a hole.
+
+Frame threads are used everywhere, and decoders are flushed: without that the last frames would be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from contracts.values import FrameRange
+from services.media.containers import MediaFile, named, opened
+from services.media.errors import Corrupt, Incomplete, MediaError, NoVideoStream, UnsupportedCodec, translated
+from services.media.frame_index import FrameIndex
+from services.media.sound import Placement, placed
+from services.media.timebase import nearest, sample_at
+
+_DAMAGE = "Fetch or export the source again; if a player shows it whole, re-wrap it (stream copy to MP4) and retry."
+_AUDIO_PREROLL = Fraction(1, 2)
+"""Seconds decoded and thrown away before an audio range: MP3 and AAC lean on earlier packets, Opus on 80 ms."""
+
+
+class VideoDecoding:
+    """Decodes one video stream's packets into ``(number, PTS, frame)`` and proves at the end that all came.
+
+    PTS are those of the source, made strictly increasing where the source repeats or omits one (``mended`` counts).
+    Lifetime: feed every packet of the stream in order, the empty flush packet included, then call ``finish``.
+    """
+
+    def __init__(self, stream: VideoStream, *, name: str, promised: int, may_hide: bool, usual_ticks: int) -> None:
+        stream.thread_type = "FRAME"
+        self._context = stream.codec_context
+        self._name = name
+        self._promised = promised
+        self._may_hide = may_hide
+        self._usual_ticks = max(1, usual_ticks)
+        self._last_pts: int | None = None
+        self._fields = False
+        self.frames = 0
+        self.damaged = 0
+        self.mended = 0
+        self.last_duration = max(1, usual_ticks)
+
+    def decode(self, packet: Packet[VideoStream]) -> Iterator[tuple[int, int, VideoFrame]]:
+        """The frames that this packet completes.
+
+        Raises:
+            Corrupt: the decoder gave up; the message says after how many frames.
+        """
+        try:
+            frames = self._context.decode(packet)
+        except av.error.InvalidDataError as error:
+            raise Corrupt(
+                f"Decoding {self._name} failed after {self.frames} of {self._promised} frames: the data is damaged "
+                f"there. {_DAMAGE}"
+            ) from error
+        for frame in frames:
+            number = self.frames
+            self.frames += 1
+            self.damaged += frame.is_corrupt
+            self._fields |= frame.interlaced_frame
+            self.last_duration = frame.duration or self._usual_ticks
+            yield number, self._steady(frame.pts), frame
+
+    def _steady(self, pts: int | None) -> int:
+        previous = self._last_pts
+        if pts is None:
+            pts = 0 if previous is None else previous + self._usual_ticks
+            self.mended += 1
+        if previous is not None and pts <= previous:
+            pts = previous + 1
+            self.mended += 1
+        self._last_pts = pts
+        return pts
+
+    def finish(self) -> None:
+        """Proves that every promised frame came, undamaged.
+
+        Raises:
+            Corrupt, Incomplete: with the counts.
+        """
+        if self.damaged:
+            raise Corrupt(
+                f"{self.damaged} of the {self.frames} decoded frames of {self._name} are damaged. {_DAMAGE}"
+            )
+        if self.frames == 0:
+            raise Incomplete(f"Not one of the {self._promised} frames of {self._name} could be decoded. {_DAMAGE}")
+        owed = self._promised
+        if self._fields and self.frames < owed:
+            # Interlaced pictures may come as two packets each, one for a field, and then half as many frames are due.
+            owed //= 2
+        if self.frames < owed and not self._may_hide:
+            raise Incomplete(
+                f"Only {self.frames} of the {self._promised} frames of {self._name} could be decoded; "
+                f"{self._promised - self.frames} are missing. {_DAMAGE}"
+            )
+
+
+def chosen_video(container: InputContainer, stream_index: int, name: str) -> VideoStream:
+    """The stream of that index, which has to be a video one with a decoder."""
+    streams = container.streams
+    stream = streams[stream_index] if 0 <= stream_index < len(streams) else None
+    if not isinstance(stream, VideoStream):
+        raise NoVideoStream(f"Stream {stream_index} of {name} is no video stream. Probe the file again.")
+    if stream.codec_context is None:
+        raise UnsupportedCodec(f"No decoder here understands the video of {name}. Convert it to H.264 or H.265.")
+    return stream
+
+
+class FrameSource:
+    """Frames by number from one file.
+
+    With an addressed ``index`` (of a proxy or master) only the wanted frames' bytes are read, without the container.
+    With an index ``without_addresses`` (of a long-GOP source) it seeks by the index's key pictures. Without an index it
+    counts from frame 0. Ranges may be asked for in any order; ascending ones are cheapest, and gaps are skipped.
+    """
+
+    def __init__(
+        self, file: MediaFile, index: FrameIndex | None = None, stream_index: int = 0, *, thread_count: int = 0
+    ) -> None:
+        self._name = named(file)
+        self._index = index
+        self._ways_out = ExitStack()
+        self._source: _IntraFrames | _SoughtFrames
+        with translated(f"opening {self._name}"):
+            if index is not None and index.addressed:
+                self._source = self._ways_out.enter_context(_IntraFrames(file, index, stream_index, thread_count))
+            else:
+                container = self._ways_out.enter_context(opened(file))
+                self._source = _SoughtFrames(container, index, stream_index, thread_count, self._name)
+
+    def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
+        """``(number, frame)`` for every frame of the range, in order. With an index a frame's ``pts`` and
+        ``time_base`` are the source's own.
+
+        Raises:
+            Corrupt, Incomplete: a frame of the range is damaged or missing.
+        """
+        expected = wanted.start
+        with translated(f"decoding frames {wanted} of {self._name}"):
+            for number, frame in self._source.frames(wanted):
+                if number != expected or frame.is_corrupt:
+                    raise Corrupt(f"Frame {expected} of {self._name} is damaged or missing. {_DAMAGE}")
+                if self._index is not None:
+                    frame.pts = int(self._index.pts[number])
+                    frame.time_base = self._index.timebase
+                expected += 1
+                yield number, frame
+        if expected != wanted.end:
+            raise Incomplete(f"{self._name} gave frames up to {expected} of {wanted}; the rest is missing. {_DAMAGE}")
+
+    def close(self) -> None:
+        """Frees the decoder and the file, if this opened it."""
+        self._ways_out.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _IntraFrames:
+    """Frames of a file in which each stands alone: read by address and decoded without a demuxer."""
+
+    def __init__(self, file: MediaFile, index: FrameIndex, stream_index: int, thread_count: int) -> None:
+        self._index = index
+        self._owned: BinaryIO | None = None
+        self._file: BinaryIO
+        if isinstance(file, (str, Path)):
+            self._owned = self._file = Path(file).open("rb")  # noqa: SIM115 - closed by __exit__.
+        else:
+            self._file = file
+        codec = "h264" if index.codec.startswith("avc1") else index.codec
+        context = av.CodecContext.create(codec, "r")
+        if not isinstance(context, VideoCodecContext):
+            raise MediaError(f"The frame index names {index.codec}, which is no video codec.")
+        context.extradata = index.extradata
+        context.width, context.height = index.width, index.height
+        context.thread_type = "FRAME"
+        context.thread_count = thread_count
+        self._context = context
+        del stream_index  # The addresses are those of the index's own stream.
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._owned is not None:
+            self._owned.close()
+
+    def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
+        self._context.flush_buffers()
+        for number in range(wanted.start, min(wanted.end, len(self._index))):
+            offset, size = self._index.address(number)
+            self._file.seek(offset)
+            data = self._file.read(size)
+            if len(data) != size:
+                raise Incomplete(f"Frame {number} ends after {len(data)} of {size} bytes. Make the file again.")
+            packet = Packet(data)
+            packet.pts = packet.dts = number
+            yield from self._numbered(self._context.decode(packet))
+        yield from self._numbered(self._context.decode(None))
+
+    @staticmethod
+    def _numbered(frames: Iterable[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
+        for frame in frames:
+            yield frame.pts if frame.pts is not None else -1, frame
+
+
+class _SoughtFrames:
+    """Frames of any file, read through its container from the nearest key picture on."""
+
+    def __init__(
+        self, container: InputContainer, index: FrameIndex | None, stream_index: int, thread_count: int, name: str
+    ) -> None:
+        self._container = container
+        self._index = index
+        self._stream = chosen_video(container, stream_index, name)
+        self._stream.thread_type = "FRAME"
+        self._stream.thread_count = thread_count
+        self._running: Iterator[tuple[int, VideoFrame]] | None = None
+        self._next = 0
+
+    def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
+        key = self._index.key_before(wanted.start) if self._index else None
+        goes_on = self._running is not None and self._next <= wanted.start and (key is None or key <= self._next)
+        if not goes_on:
+            self._running = self._from(key)
+        running = self._running
+        while running is not None and self._next < wanted.end:
+            number, frame = next(running, (-1, None))
+            if frame is None:
+                return
+            self._next = number + 1
+            if number >= wanted.start:
+                yield number, frame
+
+    def _from(self, key: int | None) -> Iterator[tuple[int, VideoFrame]]:
+        if key and self._index is not None:
+            target = int(self._index.pts[key])
+            # Some containers seek only roughly, and so further back than asked helps; the file's start always does.
+            for earlier in (Fraction(0), Fraction(10), Fraction(60)):
+                packets = self._packets_from(target - int(earlier / self._index.timebase), target)
+                first = next(packets, None)
+                if first is not None:
+                    self._next = key
+                    return self._numbered_by_pts(first, packets, key)
+        self._container.seek(0, backward=True)
+        self._next = 0
+        return self._counted()
+
+    def _packets_from(self, seek_to: int, target: int) -> Iterator[Packet[VideoStream]]:
+        """Packets from the key picture whose PTS is ``target`` on; none if the seek landed after it."""
+        self._container.seek(seek_to, stream=self._stream, backward=True)
+        found = False
+        for packet in self._container.demux(self._stream):
+            if not found:
+                found = packet.pts == target and packet.is_keyframe
+                if not found:
+                    if packet.is_keyframe and packet.pts is not None and packet.pts > target:
+                        return
+                    continue
+            yield packet
+
+    def _numbered_by_pts(
+        self, first: Packet[VideoStream], rest: Iterator[Packet[VideoStream]], key: int
+    ) -> Iterator[tuple[int, VideoFrame]]:
+        for packet in _chained(first, rest):
+            for frame in self._stream.codec_context.decode(packet):
+                number = self._index.frame_of_pts(frame.pts) if self._index and frame.pts is not None else None
+                # Pictures shown before the key picture lean on ones that were not decoded.
+                if number is not None and number >= key:
+                    yield number, frame
+
+    def _counted(self) -> Iterator[tuple[int, VideoFrame]]:
+        number = 0
+        for packet in self._container.demux(self._stream):
+            for frame in self._stream.codec_context.decode(packet):
+                yield number, frame
+                number += 1
+
+
+def _chained(first: Packet[VideoStream], rest: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
+    yield first
+    yield from rest
+
+
+class AudioSource:
+    """Samples by time from one audio stream, sample-exact wherever the range starts.
+
+    Times are seconds from the start of frame 0. ``origin`` says where frame 0 lies on the file's own axis: ``index.start``
+    for a source, 0 for a master or for review audio, which begin with frame 0.
+    """
+
+    def __init__(self, file: MediaFile, stream_index: int, *, origin: Fraction = Fraction(0)) -> None:
+        self._name = named(file)
+        self._origin = origin
+        self._ways_out = ExitStack()
+        self._container = self._ways_out.enter_context(opened(file))
+        streams = self._container.streams
+        stream = streams[stream_index] if 0 <= stream_index < len(streams) else None
+        if not isinstance(stream, AudioStream) or stream.codec_context is None or not stream.rate:
+            self.close()
+            raise MediaError(
+                f"Stream {stream_index} of {self._name} is no readable audio stream. Probe the file again.",
+                code="media.no_audio_stream",
+            )
+        self._stream = stream
+        self.sample_rate = stream.rate
+        self.layout = stream.layout.name
+        self.format = stream.format.name
+        self.damaged = 0
+        """Packets that no decoder could read; their time is silence."""
+
+    def samples(self, start: Fraction, end: Fraction) -> Iterator[AudioFrame]:
+        """The samples of ``[start, end)`` seconds in the stream's own format, rate and layout.
+
+        Exactly ``sample_at(end) - sample_at(start)`` samples come, side by side, with PTS that count samples from 0 at
+        ``start``; what the source leaves out is silence.
+        """
+        first = sample_at(start + self._origin, self.sample_rate)
+        last = sample_at(end + self._origin, self.sample_rate)
+        if last <= first:
+            return
+        with translated(f"decoding the audio of {self._name}"):
+            base = self._stream.time_base or Fraction(1, self.sample_rate)
+            placement = Placement(
+                self.sample_rate,
+                self.layout,
+                self.format,
+                origin=first,
+                end=last,
+                grid_start=sample_at((self._stream.start_time or 0) * base, self.sample_rate),
+                grid_slack=nearest(base * self.sample_rate / 2) + 1 if base * self.sample_rate > 1 else 0,
+            )
+            yield from placed(self._decoded(start + self._origin, end + self._origin), placement)
+
+    def _decoded(self, start: Fraction, end: Fraction) -> Iterator[AudioFrame]:
+        base = self._stream.time_base or Fraction(1, self.sample_rate)
+        seek_to = int((start - _AUDIO_PREROLL) / base)
+        first = self._stream.start_time
+        if first is None or seek_to > first:
+            self._container.seek(seek_to, stream=self._stream, backward=True)
+        else:
+            self._container.seek(0, backward=True)
+        for packet in self._container.demux(self._stream):
+            if packet.size and packet.pts is not None and packet.pts * base > end + _AUDIO_PREROLL:
+                break
+            try:
+                yield from self._stream.codec_context.decode(packet)
+            except av.error.InvalidDataError:
+                self.damaged += 1
+        self._stream.codec_context.flush_buffers()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._ways_out.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

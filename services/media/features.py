@@ -1,0 +1,120 @@
+"""Small frames and statistics of every frame, made in the one decode pass so that detection needs no other.
+
+The file is an ordinary NumPy ``.npz`` with these arrays, one row per frame:
+
+    frames       uint8[n, 27, 48, 3]  RGB, area-averaged from the upright picture
+    luma_mean    float32[n]           mean BT.709 luma of the small frame, 0 to 255
+    luma_std     float32[n]           its standard deviation
+    saturation   float32[n]           mean of (max - min) over R, G, B, 0 to 255
+    difference   float32[n]           mean absolute difference to the frame before, 0 to 255; 0 for frame 0
+    sharpness    float32[n]           mean absolute horizontal step of the proxy's luma, 0 to 255
+
+Guarantees: made with integer sums, so that a retry writes the same bytes; rows go to disk as they come, so that memory
+does not grow with the video. Reading needs NumPy alone.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT = 48, 27
+CONTENT_TYPE = "application/x-npz"
+_STATISTICS = ("luma_mean", "luma_std", "saturation", "difference", "sharpness")
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a detector sees; shapes and units as in the module's table."""
+
+    frames: NDArray[np.uint8]
+    luma_mean: NDArray[np.float32]
+    luma_std: NDArray[np.float32]
+    saturation: NDArray[np.float32]
+    difference: NDArray[np.float32]
+    sharpness: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def load_features(data: bytes | BinaryIO) -> Features:
+    """Reads what ``FeatureWriter`` wrote; of a file object only what is needed at a time."""
+    with np.load(io.BytesIO(data) if isinstance(data, bytes) else data, allow_pickle=False) as arrays:
+        return Features(frames=arrays["frames"], **{name: arrays[name] for name in _STATISTICS})
+
+
+class FeatureWriter:
+    """Writes rows as they come; leave the context to finish the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows_path = path.with_suffix(".rows")
+        self._rows = self._rows_path.open("wb")
+        self._statistics = {name: array("f") for name in _STATISTICS}
+        self._before: NDArray[np.int16] | None = None
+        self.count = 0
+
+    def add(self, small: NDArray[np.uint8], luma: NDArray[np.uint8]) -> None:
+        """One frame: ``small`` uint8[27, 48, 3] RGB, ``luma`` uint8[height, width] of the proxy's picture."""
+        self._rows.write(np.ascontiguousarray(small).tobytes())
+        wide = small.astype(np.int64)
+        grey = (2126 * wide[..., 0] + 7152 * wide[..., 1] + 722 * wide[..., 2]) // 10
+        pixels = grey.size
+        total, squares = int(grey.sum()), int((grey * grey).sum())
+        variance = max(0, squares * pixels - total * total)
+        signed = small.astype(np.int16)
+        change = 0 if self._before is None else int(np.abs(signed - self._before).sum(dtype=np.int64))
+        self._before = signed
+        lines = luma[::4].astype(np.int16)
+        steps = np.abs(np.diff(lines, axis=1))
+        self._keep("luma_mean", total / pixels / 1000)
+        self._keep("luma_std", variance**0.5 / pixels / 1000)
+        self._keep("saturation", int((small.max(axis=2).astype(np.int64) - small.min(axis=2)).sum()) / pixels)
+        self._keep("difference", change / signed.size)
+        self._keep("sharpness", int(steps.sum(dtype=np.int64)) / max(1, steps.size))
+        self.count += 1
+
+    def _keep(self, name: str, value: float) -> None:
+        self._statistics[name].append(value)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rows.close()
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._rows_path.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        with zipfile.ZipFile(self._path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bundle:
+            with bundle.open(_member("frames.npy"), "w", force_zip64=True) as member, self._rows_path.open("rb") as rows:
+                head = {"descr": "|u1", "fortran_order": False, "shape": (self.count, HEIGHT, WIDTH, 3)}
+                np.lib.format.write_array_header_1_0(member, head)
+                while block := rows.read(1 << 20):
+                    member.write(block)
+            for name in _STATISTICS:
+                column = io.BytesIO()
+                np.lib.format.write_array(column, np.asarray(self._statistics[name], np.float32))
+                bundle.writestr(_member(f"{name}.npy"), column.getvalue())
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """A zip entry without a clock in it."""
+    entry = zipfile.ZipInfo(name, _LONG_AGO)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry

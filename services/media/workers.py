@@ -1,0 +1,116 @@
+"""A thread with a bounded queue for each encoder of a pass, and the first failure of any of them.
+
+The codec library frees the interpreter lock while it works, so that a decoder and several encoders share the cores.
+Guarantees: a full queue makes the producer wait, so that memory stays flat; a failed consumer stops the producer at its
+next item; leaving the context always ends every thread.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+ItemT = TypeVar("ItemT")
+
+_POLL_SECONDS = 0.2
+
+
+class Withdrawn(Exception):  # noqa: N818 - a signal inside the pass, never seen outside.
+    """The pass ends early because something else in it failed."""
+
+
+class Pipe(Generic[ItemT]):
+    """A bounded queue into one thread, which reads it as an iterator until ``close``."""
+
+    def __init__(self, crew: Crew, name: str, consume: Callable[[Iterator[ItemT]], None], *, depth: int) -> None:
+        self._crew = crew
+        self._queue: queue.Queue[tuple[ItemT] | None] = queue.Queue(depth)
+        self._consume = consume
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
+
+    def put(self, item: ItemT) -> None:
+        """Hands over an item, waiting while the queue is full; ``Withdrawn`` once the pass has failed."""
+        self._offer((item,))
+
+    def close(self) -> None:
+        """Tells the thread that nothing more comes, and waits for its end."""
+        self._offer(None)
+        while self.thread.is_alive():
+            self._crew.check()
+            self.thread.join(_POLL_SECONDS)
+        self._crew.check()
+
+    def _offer(self, item: tuple[ItemT] | None) -> None:
+        while True:
+            self._crew.check()
+            try:
+                self._queue.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return
+
+    def _items(self) -> Iterator[ItemT]:
+        while True:
+            self._crew.check()
+            try:
+                item = self._queue.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if item is None:
+                return
+            yield item[0]
+
+    def _run(self) -> None:
+        try:
+            self._consume(self._items())
+        except Withdrawn:
+            return
+        except BaseException as error:  # noqa: BLE001 - carried over and raised in the thread that leads the pass.
+            self._crew.fail(error)
+
+
+class Crew:
+    """The threads of one pass. Leaving the context raises the first failure of any of them."""
+
+    def __init__(self) -> None:
+        self._pipes: list[threading.Thread] = []
+        self._failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+
+    def pipe(self, name: str, consume: Callable[[Iterator[ItemT]], None], *, depth: int = 8) -> Pipe[ItemT]:
+        """Starts a thread that consumes what is put into the returned pipe."""
+        made: Pipe[ItemT] = Pipe(self, name, consume, depth=depth)
+        self._pipes.append(made.thread)
+        return made
+
+    def fail(self, error: BaseException) -> None:
+        """Keeps the first failure and stops everybody."""
+        with self._lock:
+            if self._failure is None:
+                self._failure = error
+        self._stop.set()
+
+    def check(self) -> None:
+        """``Withdrawn`` once the pass has failed."""
+        if self._stop.is_set():
+            raise Withdrawn
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, Withdrawn):
+            self.fail(error)
+        elif error is not None:
+            self._stop.set()
+        for thread in self._pipes:
+            thread.join()
+        if self._failure is not None and self._failure is not error:
+            raise self._failure
