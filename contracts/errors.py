@@ -22,7 +22,7 @@ class HeatersError(Exception):
             self.code = code
 
     def failure(self, stage: str, *, attempts: int = 1, trace_id: str = "") -> Failure:
-        """This error as the value that a failure event carries."""
+        """The error as the value that a failure event carries."""
         return Failure(
             stage=stage,
             error_class=self.error_class,

@@ -72,7 +72,10 @@ async def _create(bootstrap: str, replication: int) -> None:
         missing = [topic for topic in TOPICS if topic.name not in existing]
         if missing:
             response = await admin.create_topics(
-                [NewTopic(topic.name, topic.partitions, replication, topic_configs=config_of(topic)) for topic in missing]
+                [
+                    NewTopic(topic.name, topic.partitions, replication, topic_configs=config_of(topic))
+                    for topic in missing
+                ]
             )
             _refuse_errors(response.topic_errors)
             await _wait_until_listed(admin, {topic.name for topic in missing})
@@ -90,9 +93,7 @@ async def _connected_admin(bootstrap: str) -> AIOKafkaAdminClient:
         except KafkaConnectionError as error:
             await admin.close()
             if loop.time() > deadline:
-                message = (
-                    f"no Kafka broker answers at {bootstrap}; start it, or correct HEATERS_KAFKA_BOOTSTRAP, and run this again"
-                )
+                message = f"no Kafka broker answers at {bootstrap}; start it, or correct HEATERS_KAFKA_BOOTSTRAP, and run this again"
                 raise TopicsError(message) from error
             await asyncio.sleep(0.1)
         else:
@@ -189,7 +190,9 @@ def main() -> int:
     """The job's command line; prints the generation."""
     parser = argparse.ArgumentParser(prog="deploy.topics", description="Create the Kafka topics that are missing.")
     parser.add_argument("--bootstrap", default=os.environ.get("HEATERS_KAFKA_BOOTSTRAP", "127.0.0.1:9092"))
-    parser.add_argument("--replication", type=int, default=1, help="copies of each partition; at most the number of brokers")
+    parser.add_argument(
+        "--replication", type=int, default=1, help="copies of each partition; at most the number of brokers"
+    )
     options = parser.parse_args()
     try:
         generation = ensure_topics(options.bootstrap, options.replication)

@@ -99,7 +99,7 @@ class Consumer:
         subscriber = broker.subscriber(
             *[topic.name for topic in runtime.stage.topics],
             # A group of its own for each life of the broker's log: offsets of a lost log mean nothing in the next.
-            group_id=f"heaters-{runtime.stage.name}-{str(generation)[:8]}",
+            group_id=f"{settings.kafka_group}-{runtime.stage.name}-{str(generation)[:8]}",
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.NACK_ON_ERROR,
             no_reply=True,

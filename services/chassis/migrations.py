@@ -47,13 +47,13 @@ def _upgrade(connection: psycopg.Connection, database_url: str, schema: str, fol
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
         connection.execute(
             sql.SQL(
-                "CREATE TABLE IF NOT EXISTS {}.migrated (only boolean PRIMARY KEY DEFAULT true, digest text)"
+                "CREATE TABLE IF NOT EXISTS {}.migrated (single boolean PRIMARY KEY DEFAULT true, digest text)"
             ).format(name)
         )
         _alembic(database_url, schema, folders)
         connection.execute(
             sql.SQL(
-                "INSERT INTO {}.migrated (digest) VALUES (%s) ON CONFLICT (only) DO UPDATE SET digest = EXCLUDED.digest"
+                "INSERT INTO {}.migrated (digest) VALUES (%s) ON CONFLICT (single) DO UPDATE SET digest = EXCLUDED.digest"
             ).format(name),
             [digest],
         )

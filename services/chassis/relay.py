@@ -48,7 +48,7 @@ _PUBLISHED = text("UPDATE outbox SET published_at = now() WHERE seq = ANY(:seqs)
 _NEXT_RELEASE = text("SELECT extract(epoch FROM min(release_at) - now()) FROM outbox WHERE published_at IS NULL")
 _GENERATION = text("SELECT generation FROM relay")
 _KEEP_GENERATION = text(
-    "INSERT INTO relay (generation) VALUES (:generation) ON CONFLICT (only) DO UPDATE SET generation = EXCLUDED.generation"
+    "INSERT INTO relay (generation) VALUES (:generation) ON CONFLICT (single) DO UPDATE SET generation = EXCLUDED.generation"
 )
 _AGAIN = text("UPDATE outbox SET published_at = NULL WHERE published_at IS NOT NULL")
 _LOCK = text("SELECT pg_try_advisory_lock(:lock)")

@@ -10,12 +10,23 @@ import os
 import tempfile
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "HEATERS_"
+
+
+def _to_seconds(value: Any) -> Any:
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_to_seconds)]
+"""A span of time, spelt in seconds (``1.5``) or by ISO 8601 (``PT1.5S``)."""
 
 
 class ChassisSettings(BaseSettings):
@@ -24,6 +35,7 @@ class ChassisSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port…].")
+    kafka_group: str = Field("heaters", description="Prefix of the consumer groups; one for each set of databases.")
     kafka_fetch_wait_ms: int = Field(
         500,
         ge=1,
@@ -47,7 +59,7 @@ class ChassisSettings(BaseSettings):
     s3_bucket: str = Field("heaters", description="The one bucket.")
     s3_access_key: SecretStr = Field(SecretStr("heaters"), description="Access key id.")
     s3_secret_key: SecretStr = Field(SecretStr("heaters-secret"), description="Secret access key.")
-    media_url_lifetime: timedelta = Field(timedelta(hours=1), description="How long a signed media address is valid.")
+    media_url_lifetime: Seconds = Field(timedelta(hours=1), description="How long a signed media address is valid.")
 
     http_host: str = Field("127.0.0.1", description="Address the service's own HTTP port binds to.")
     http_token: SecretStr = Field(
@@ -62,13 +74,13 @@ class ChassisSettings(BaseSettings):
         1_000_000_000, ge=0, description="Work waits while the scratch disk has less free space."
     )
     worker_concurrency: int = Field(1, ge=0, le=256, description="Pieces of work a service runs at once; 0 runs none.")
-    worker_lease: timedelta = Field(timedelta(seconds=20), description="How long work stays claimed without renewal.")
-    worker_retry_base: timedelta = Field(timedelta(seconds=2), description="First wait before another try; it doubles.")
-    worker_retry_cap: timedelta = Field(timedelta(minutes=10), description="Longest wait before another try.")
-    poll_interval: timedelta = Field(
+    worker_lease: Seconds = Field(timedelta(seconds=20), description="How long work stays claimed without renewal.")
+    worker_retry_base: Seconds = Field(timedelta(seconds=2), description="First wait before another try; it doubles.")
+    worker_retry_cap: Seconds = Field(timedelta(minutes=10), description="Longest wait before another try.")
+    poll_interval: Seconds = Field(
         timedelta(seconds=5), description="How often loops look by themselves, should a notification be lost."
     )
-    generation_interval: timedelta = Field(
+    generation_interval: Seconds = Field(
         timedelta(seconds=2), description="How often a service checks that the broker has kept its log."
     )
 
@@ -97,7 +109,7 @@ def as_environment(settings: ChassisSettings) -> dict[str, str]:
         if isinstance(value, SecretStr):
             text = value.get_secret_value()
         elif isinstance(value, timedelta):
-            text = str(value.total_seconds())
+            text = f"PT{value.total_seconds()}S"
         elif isinstance(value, bool):
             text = "true" if value else "false"
         elif isinstance(value, tuple | list | dict):

@@ -74,6 +74,10 @@ _END = text("""
         error = cast(:error AS jsonb), finished_at = CASE WHEN :final THEN cast(:now AS timestamptz) END
     WHERE id = :id AND lease_token = :token RETURNING id
 """)
+_GIVE_BACK = text("""
+    UPDATE work SET state = 'waiting', lease_token = NULL, lease_until = NULL, lease_owner = NULL
+    WHERE id = ANY(:ids) AND lease_token = :token
+""")
 _PROGRESS = text("UPDATE work SET progress = cast(:progress AS jsonb) WHERE id = ANY(:ids) AND lease_token = :token")
 _NEXT = text("SELECT extract(epoch FROM min(not_before) - now()) FROM work WHERE state = 'waiting'")
 _NEXT_LEASE = text("SELECT extract(epoch FROM min(lease_until) - now()) FROM work WHERE state = 'running'")
@@ -152,7 +156,7 @@ class Worker:
         self._random = random.Random()  # noqa: S311 - jitter, not secrets.
 
     async def run(self, beat: Callable[[], None]) -> None:
-        """Claims and carries out work for ever; on cancellation the children die and the rows keep their leases."""
+        """Claims and carries out work for ever; on cancellation the children die and the rows are given back."""
         if not self._runtime.stage.jobs or self._settings.worker_concurrency == 0:
             while True:
                 beat()
@@ -287,6 +291,9 @@ class Worker:
                     await self._fail(go, claim, _killed_too_often(claim), {})
                 if go.open:
                     await self._have_done(go)
+            except asyncio.CancelledError:
+                await self._release(go)
+                raise
             finally:
                 logs.about.reset(token)
 
@@ -507,7 +514,11 @@ class Worker:
 
     async def _crashed(self, go: Go, claim: Claim, code: int) -> None:
         """The child died without an outcome: not the work's fault, until it happens too often."""
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        if code > 0:
+            sentence = f"The process doing the work ended with exit code {code}; its log says why."
+            await self._fail(go, claim, Transient(sentence, code="worker.child_failed"), {})
+            return
+        how = signal.Signals(-code).name if code < 0 else "without an outcome"
         if claim.crashes + 1 > claim.job.limits.crashes:
             await self._fail(go, claim, _killed_too_often(claim), {})
             return
@@ -579,6 +590,12 @@ class Worker:
         base = self._settings.worker_retry_base.total_seconds() * 2 ** (attempts - 1)
         capped = min(base, self._settings.worker_retry_cap.total_seconds())
         return timedelta(seconds=capped * (0.5 + self._random.random() / 2))
+
+    async def _release(self, go: Go) -> None:
+        """Gives the lease back at an orderly stop, so that the next runner need not wait for it to run out."""
+        with contextlib.suppress(DBAPIError, OSError):
+            async with self._runtime.engine.begin() as connection:
+                await connection.execute(_GIVE_BACK, {"ids": [claim.id for claim in go.open], "token": go.token})
 
     async def _still_waiting(self, claims: Sequence[Claim]) -> bool:
         query = text("SELECT count(*) FROM work WHERE id = ANY(:ids) AND state IN ('waiting', 'running')")

@@ -33,7 +33,10 @@ def read_number(picture: np.ndarray) -> int:
     """The number in an RGB picture of any size."""
     height, width = picture.shape[:2]
     bar = width / BITS
-    levels = [picture[height // 8 : height // 3, int((bit + 0.3) * bar) : int((bit + 0.7) * bar)].mean() for bit in range(BITS)]
+    levels = [
+        picture[height // 8 : height // 3, int((bit + 0.3) * bar) : int((bit + 0.7) * bar)].mean()
+        for bit in range(BITS)
+    ]
     return sum(1 << bit for bit, level in enumerate(levels) if level > 128)
 
 
@@ -66,7 +69,9 @@ def make_video(
     gaps = [step + (int(jitter.integers(0, 4)) * 700 if variable else 0) for _ in range(frames)]
     pts = [0, *np.cumsum(gaps).tolist()]
     with av.open(str(path), "w") as output:
-        video = output.add_stream("libx264", rate=rate, options={"crf": "12", "preset": "veryfast", "g": "24", "bf": "2"})
+        video = output.add_stream(
+            "libx264", rate=rate, options={"crf": "12", "preset": "veryfast", "g": "24", "bf": "2"}
+        )
         video.width, video.height = size
         video.pix_fmt = pixel_format
         video.codec_context.time_base = timebase
@@ -75,8 +80,10 @@ def make_video(
             audio = output.add_stream("pcm_s16le" if path.suffix == ".mkv" else "aac", rate=RATE)
             audio.layout = channels
         for number in range(frames):
-            shown = pictures[number] if pictures is not None else burnt(
-                number, width=size[0], height=size[1], flash=number in flashes
+            shown = (
+                pictures[number]
+                if pictures is not None
+                else burnt(number, width=size[0], height=size[1], flash=number in flashes)
             )
             frame = av.VideoFrame.from_ndarray(shown, format="rgb24")
             frame = frame.reformat(format=pixel_format)

@@ -68,7 +68,7 @@ def upgrade() -> None:
         )
     """)
     op.execute("CREATE INDEX outbox_unpublished ON outbox (seq) WHERE published_at IS NULL")
-    op.execute("CREATE TABLE relay (only boolean PRIMARY KEY DEFAULT true CHECK (only), generation uuid)")
+    op.execute("CREATE TABLE relay (single boolean PRIMARY KEY DEFAULT true CHECK (single), generation uuid)")
     op.execute("""
         CREATE FUNCTION ring() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
