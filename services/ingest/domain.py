@@ -1,0 +1,349 @@
+"""What ingest decides, without I/O: ids, titles, which format to try next, and which events say what became of a source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from fractions import Fraction
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from pydantic import Field
+
+from contracts.envelope import derived_id
+from contracts.errors import HeatersError, Permanent, Transient
+from contracts.events.base import Event
+from contracts.events.v1.ingest import IngestRequested
+from contracts.events.v1.video import (
+    VideoDownloaded,
+    VideoDownloadFailed,
+    VideoDownloadStarted,
+    VideoRejected,
+)
+from contracts.values import (
+    CaptionAsset,
+    Failure,
+    Finding,
+    MasteringPolicy,
+    MediaFacts,
+    ObjectRef,
+    ObjectSource,
+    Options,
+    Source,
+    Tag,
+    Title,
+    UrlSource,
+    Value,
+)
+from services.chassis.stage import Limits
+from services.ingest.refusals import REFUSED_FOR_GOOD
+
+PRIMARY = "bv*[ext=mp4]+ba[ext=m4a]/b[ext=mp4]/bv*+ba/b"
+"""The best quality there is, in an MP4 where the best comes in one."""
+
+FALLBACK = "bestvideo[ext=mp4][vcodec^=avc1]+bestaudio[ext=m4a]/best[ext=mp4]/best"
+"""What nearly every site has and every player plays."""
+
+Method = Literal["upload", "object", "primary", "fallback"]
+
+CONTENT_TYPES = {
+    "mp4": "video/mp4",
+    "m4v": "video/mp4",
+    "mov": "video/quicktime",
+    "mkv": "video/x-matroska",
+    "webm": "video/webm",
+    "avi": "video/x-msvideo",
+    "ts": "video/mp2t",
+    "m2ts": "video/mp2t",
+    "mts": "video/mp2t",
+    "mpg": "video/mpeg",
+    "mpeg": "video/mpeg",
+    "flv": "video/x-flv",
+    "wmv": "video/x-ms-wmv",
+    "ogv": "video/ogg",
+    "mxf": "application/mxf",
+    "3gp": "video/3gpp",
+    "gif": "image/gif",
+}
+
+_CONTAINERS = (
+    ("mov", "mp4"),
+    ("matroska", "mkv"),
+    ("mpegts", "ts"),
+    ("avi", "avi"),
+    ("mpeg", "mpg"),
+    ("flv", "flv"),
+    ("asf", "wmv"),
+    ("ogg", "ogv"),
+    ("mxf", "mxf"),
+    ("gif", "gif"),
+)
+
+
+class FetchInput(Value):
+    """One source to bring in: the request, as far as it decides the result."""
+
+    video_id: UUID
+    source: Source
+    title: Title | None = None
+    tags: tuple[Tag, ...] = ()
+    options: Options
+
+
+class FetchResult(Value):
+    """What was brought in. ``duplicate_of`` is known only when the result is recorded."""
+
+    title: Title
+    object: ObjectRef
+    media: MediaFacts
+    method: Method
+    normalised: bool = False
+    captions: tuple[CaptionAsset, ...] = ()
+    metadata: Annotated[dict[str, Any], Field(default_factory=dict)]
+    findings: tuple[Finding, ...] = ()
+    duplicate_of: UUID | None = None
+
+
+def video_id_of(request: IngestRequested, event_id: UUID | None) -> UUID:
+    """The id of the requested video: equal idempotency keys are one request, and without one each event is its own."""
+    return derived_id("video", request.idempotency_key or event_id)
+
+
+def refusal_of(request: IngestRequested) -> HeatersError | None:
+    """Why a request cannot be taken at all, if so."""
+    if request.options.mastering is MasteringPolicy.APPROVED:
+        return Permanent(
+            'Mastering only the approved ranges is not offered yet. Ask for mastering "eager" (the whole video) or '
+            '"none" (exports decode the source itself; the quality is the same).',
+            code="ingest.mastering_not_supported",
+        )
+    return None
+
+
+def provisional_title(request: IngestRequested) -> str:
+    """The title until the source itself has been seen: the requester's, or one made from the source's name."""
+    return request.title or title_of_source(request.source)
+
+
+def title_of_source(source: Source) -> str:
+    """A title from a file's name or a URL's last part."""
+    if isinstance(source, UrlSource):
+        parts = urlsplit(source.url)
+        return title_of_name(unquote(parts.path)) or tidy_title(parts.hostname or "") or "Untitled"
+    if isinstance(source, ObjectSource):
+        return title_of_name(source.name) or title_of_name(source.key) or "Untitled"
+    return title_of_name(source.name) or "Untitled"
+
+
+def title_of_name(name: str) -> str:
+    """The name without folders and without its ending, if that is the ending of a media file."""
+    base = PurePosixPath(name.replace("\\", "/").rstrip("/")).name
+    stem, dot, ending = base.rpartition(".")
+    return tidy_title(stem if dot and stem and re.fullmatch(r"[A-Za-z0-9]{1,5}", ending) else base)
+
+
+def tidy_title(text: str) -> str:
+    """One line without control characters, at most 500 characters."""
+    visible = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(visible.split())[:500].strip()
+
+
+def file_name_of(name: str) -> str:
+    """A name that any file system takes, as near to the given one as can be."""
+    base = PurePosixPath(name.replace("\\", "/").rstrip("/")).name
+    stem, dot, ending = base.rpartition(".")
+    safe = re.sub(r"[^\w. ()-]+", "_", stem if dot else base).strip(". ")[:60] or "source"
+    ending = re.sub(r"[^A-Za-z0-9]", "", ending)[:5] if dot else ""
+    return f"{safe}.{ending}" if ending else safe
+
+
+def extension_of(name: str, container: str) -> str:
+    """The ending to store a file under: its own, if that is a known one, else its container's."""
+    own = PurePosixPath(name.replace("\\", "/")).suffix.removeprefix(".").lower()
+    if own in CONTENT_TYPES:
+        return own
+    return next((ending for part, ending in _CONTAINERS if part in container), "bin")
+
+
+def tidy_language(text: str) -> str:
+    """A language tag that contracts accept; "und" when there is none."""
+    kept = re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-")[:35]
+    return kept or "und"
+
+
+def chosen_languages(
+    requested: Sequence[str], manual: Sequence[str], automatic: Sequence[str], spoken: str | None
+) -> list[tuple[str, bool]]:
+    """Which caption tracks of a page to keep, as (language, whether it is automatic).
+
+    Requested languages, manual before automatic ("en" also takes "en-GB"); without a request all manual ones, and where
+    there is none, the automatic one in the language spoken. Machine translations are never taken unasked.
+    """
+    if requested:
+        found: list[tuple[str, bool]] = []
+        for wanted in requested:
+            for tracks, is_automatic in ((manual, False), (automatic, True)):
+                match = _match_language(wanted, tracks)
+                if match is not None:
+                    found.append((match, is_automatic))
+                    break
+        return list(dict.fromkeys(found))
+    if manual:
+        return [(language, False) for language in manual]
+    original = [language for language in automatic if language.endswith("-orig")]
+    if not original and spoken:
+        match = _match_language(spoken, automatic)
+        original = [match] if match else []
+    return [(language, True) for language in original[:1]]
+
+
+def _match_language(wanted: str, tracks: Sequence[str]) -> str | None:
+    exact = [track for track in tracks if track.lower() == wanted.lower()]
+    related = [track for track in tracks if track.lower().split("-")[0] == wanted.lower()]
+    return next(iter(exact + related), None)
+
+
+class Next(Enum):
+    """What to do after an attempt to download."""
+
+    KEEP = "keep"
+    NORMALISE = "normalise"
+    FALL_BACK = "fall back"
+    GIVE_UP = "give up"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How one attempt to download ended.
+
+    ``fault`` is what went wrong, ``downloaded`` whether all bytes had arrived by then, ``merged`` whether two streams were
+    joined, ``normalised`` whether the result was re-encoded already.
+    """
+
+    method: Literal["primary", "fallback"]
+    fault: HeatersError | None = None
+    downloaded: bool = False
+    merged: bool = False
+    normalised: bool = False
+
+
+MERGE_FAULTS = frozenset(
+    {
+        "ingest.missing_stream",
+        "ingest.wrong_duration",
+        "media.corrupt",
+        "media.disagreement",
+        "media.encoding_failed",
+        "media.not_a_video",
+        "media.truncated",
+    }
+)
+"""Faults that a merge can cause in sound streams: bad container, broken timestamps, missing streams, wrong duration."""
+
+_HOPELESS = REFUSED_FOR_GOOD - {"media.not_a_video", "media.no_video_stream", "media.empty_file"}
+
+_ABOUT_THE_PAGE = frozenset(
+    {
+        "ingest.age_restricted",
+        "ingest.bot_check",
+        "ingest.certificate",
+        "ingest.geo",
+        "ingest.not_found",
+        "ingest.private",
+        "ingest.rate_limited",
+    }
+)
+
+_ABOUT_THIS_MACHINE = frozenset({"ingest.disk_full", "media.disk_full", "media.out_of_memory", "media.read_failed"})
+
+
+def next_step(attempt: Attempt) -> Next:
+    """What follows an attempt.
+
+    A healthy file is kept untouched. Only a primary download that arrived whole and whose merge is faulty is normalised;
+    any other fault of the primary formats leads to the fallback, unless no format could help: the page itself is refused,
+    or the network failed, and the same formats are tried again later.
+    """
+    fault = attempt.fault
+    if fault is None:
+        return Next.KEEP
+    if attempt.method == "fallback" or fault.code in _HOPELESS | _ABOUT_THE_PAGE:
+        return Next.GIVE_UP
+    if attempt.downloaded:
+        if attempt.merged and not attempt.normalised and fault.code in MERGE_FAULTS:
+            return Next.NORMALISE
+        return Next.GIVE_UP if fault.code in _ABOUT_THIS_MACHINE else Next.FALL_BACK
+    if isinstance(fault, Transient) and fault.code != "ingest.missing_fragment":
+        return Next.GIVE_UP
+    return Next.FALL_BACK
+
+
+def check_expectations(
+    facts: MediaFacts, *, expects_audio: bool, expected_duration: Fraction | None
+) -> HeatersError | None:
+    """What a complete file still lacks of what its page promised, if anything.
+
+    ``expected_duration`` in seconds. Pages round to the second, so up to 2 s or 2 % are no difference; a live recording's
+    page may say less than there is, so only a shorter file is at fault.
+    """
+    if expects_audio and facts.audio is None:
+        return Permanent(
+            "The page offers sound, but the file that arrived has none. Try again, or upload the file.",
+            code="ingest.missing_stream",
+        )
+    if expected_duration is not None:
+        missing = expected_duration - facts.duration
+        if missing > max(Fraction(2), expected_duration / 50):
+            return Transient(
+                f"The page says {float(expected_duration):.1f} s, but the file that arrived lasts "
+                f"{float(facts.duration):.1f} s. It is fetched again.",
+                code="ingest.wrong_duration",
+            )
+    return None
+
+
+def marker_of(order: FetchInput) -> str:
+    """Where the result of a finished fetch is kept."""
+    return f"videos/{order.video_id}/source/result.json"
+
+
+def started(order: FetchInput, run: int) -> Sequence[Event]:
+    """The source is on its way."""
+    return (VideoDownloadStarted(video_id=order.video_id, run=run),)
+
+
+def succeeded(order: FetchInput, run: int, result: FetchResult) -> Sequence[Event]:
+    """The source lies in the store."""
+    return (
+        VideoDownloaded(
+            video_id=order.video_id,
+            run=run,
+            title=result.title,
+            tags=order.tags,
+            options=order.options,
+            object=result.object,
+            media=result.media,
+            method=result.method,
+            normalised=result.normalised,
+            duplicate_of=result.duplicate_of,
+            captions=result.captions,
+            metadata=result.metadata,
+            findings=result.findings,
+        ),
+    )
+
+
+def failed(order: FetchInput, run: int, failure: Failure) -> Sequence[Event]:
+    """The source was refused for good, or could not be fetched for now."""
+    if failure.code in REFUSED_FOR_GOOD:
+        return (VideoRejected(video_id=order.video_id, failure=failure),)
+    return (VideoDownloadFailed(video_id=order.video_id, run=run, failure=failure),)
+
+
+FETCH_LIMITS = Limits(wall=timedelta(hours=24), memory_bytes=4_000_000_000)
+FETCH_KIND = "fetch"
