@@ -44,7 +44,7 @@ from console.processes import Child
 
 POLL_STARTING = 0.03
 POLL_READY = 5.0
-UNUSED_PATIENCE = 1.0
+UNUSED_PATIENCE = 0.5
 STOP_PATIENCE = 8.0
 SETTLED = 30.0
 """Seconds after which a part counts as healthy, so that its next death is a first one again."""
@@ -526,7 +526,7 @@ class Supervisor:
         lock = self.use
         identity = os.fstat(lock.fileno()).st_ino
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.25)
             try:
                 if self.home.use_lock.stat().st_ino != identity:
                     raise FileNotFoundError

@@ -1,0 +1,159 @@
+"""From what a person named on the command line to a published ingest request.
+
+Guarantees: a file's object key and idempotency key follow from its content and the options, so that the same command
+given again finds the same video instead of making another one; requests are published as any other system would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import mimetypes
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from contracts.envelope import derived_id, to_kafka
+from contracts.errors import Permanent
+from contracts.events.v1.ingest import IngestRequested
+from contracts.values import ObjectSource, Options, UrlSource
+
+URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class InputError(Permanent):
+    """What was named cannot be submitted."""
+
+    code = "input.unusable"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A video as named: a path or a URL."""
+
+    text: str
+
+    @property
+    def is_url(self) -> bool:
+        """Whether it is to be fetched by the ingest service."""
+        return URL.match(self.text) is not None
+
+    @property
+    def path(self) -> Path:
+        """The local file."""
+        return Path(self.text).expanduser()
+
+    @property
+    def title(self) -> str:
+        """What it is called until the service knows better."""
+        return self.text if self.is_url else self.path.stem or self.path.name
+
+
+def check(named: Named) -> None:
+    """Raises ``InputError`` for what is no readable file; the content is judged by the ingest service alone."""
+    if named.is_url:
+        return
+    path = named.path
+    try:
+        is_file = path.is_file()
+        exists = path.exists()
+    except OSError as error:
+        raise InputError(f"{path} cannot be looked at: {error.strerror}.", code="input.not_readable") from error
+    if not exists:
+        raise InputError(f"There is no file {path}; check the path.", code="input.not_found")
+    if not is_file:
+        raise InputError(f"{path} is no file; name the video files themselves.", code="input.not_a_file")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; allow reading it, for example with chmod +r.",
+            code="input.not_readable",
+        ) from error
+
+
+def upload_key(sha256: str, name: str) -> str:
+    """Where an uploaded file lies in the bucket."""
+    return f"uploads/{sha256}/{_UNSAFE.sub('_', name).strip('._')[-120:] or 'video'}"
+
+
+def idempotency_key(identity: str, title: str, options: Options, attempt: int = 1) -> str:
+    """One key for one content under one title with the same options; ``attempt`` asks for another go at it."""
+    digest = hashlib.sha256(f"{identity}\n{title}\n{options.model_dump_json()}".encode()).hexdigest()
+    return f"console:{digest[:40]}:{attempt}"
+
+
+def video_id_of(key: str) -> UUID:
+    """The id that the ingest service gives to the video of an idempotency key."""
+    return derived_id("video", key)
+
+
+def file_request(
+    key: str, path: Path, title: str, options: Options, idempotency: str, tags: Sequence[str] = ()
+) -> IngestRequested:
+    """The request for an uploaded file."""
+    return IngestRequested(
+        source=ObjectSource(key=key, name=path.name[-500:]),
+        title=title,
+        tags=tuple(tags),
+        options=options,
+        idempotency_key=idempotency,
+    )
+
+
+def url_request(
+    url: str, title: str | None, options: Options, idempotency: str, tags: Sequence[str] = ()
+) -> IngestRequested:
+    """The request for an address; without a title the source's own one is taken."""
+    return IngestRequested(
+        source=UrlSource(url=url), title=title, tags=tuple(tags), options=options, idempotency_key=idempotency
+    )
+
+
+def content_type_of(path: Path) -> str:
+    """A guess by the name; the ingest service looks into the file."""
+    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def publish(bootstrap: str, requests: Sequence[IngestRequested]) -> None:
+    """Publishes requests and waits until the broker has them. Raises ``InputError`` when it does not take them."""
+    asyncio.run(_publish(bootstrap, requests))
+
+
+async def _publish(bootstrap: str, requests: Sequence[IngestRequested]) -> None:
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.errors import KafkaError
+
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, client_id="heaters-console", acks="all")
+    try:
+        await producer.start()
+        for request in requests:
+            event_id = derived_id("event", "console", request.idempotency_key)
+            message = to_kafka(request, event_id=event_id, source="console", time=datetime.now(UTC))
+            await producer.send_and_wait(message.topic, message.value, key=message.key, headers=message.headers)
+    except KafkaError as error:
+        raise InputError(
+            f"the broker at {bootstrap} does not take the request: {error}; see: heaters status",
+            code="input.not_submitted",
+        ) from error
+    finally:
+        await producer.stop()
+
+
+def attempt_for(
+    find: Callable[[UUID], Mapping[str, object] | None], key: Callable[[int], str], gave_up: frozenset[str]
+) -> tuple[int, bool]:
+    """Which attempt to join or start: the first that is unknown or has not given up, and whether it is known.
+
+    ``find`` looks a video up, ``key`` spells the idempotency key of an attempt.
+    """
+    attempt = 1
+    while (video := find(video_id_of(key(attempt)))) is not None:
+        if video["state"] not in gave_up:
+            return attempt, True
+        attempt += 1
+    return attempt, False
