@@ -1,0 +1,157 @@
+"""Generates what other systems read: a JSON Schema for each event type, and one AsyncAPI document for all of them.
+
+    python -m contracts.publish          writes contracts/schemas and contracts/asyncapi
+    python -m contracts.publish --check  exits 1 if what is checked in differs, or if a published version changed incompatibly
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from contracts.catalog import CATALOG, Entry
+from contracts.compat import changes_that_break
+from contracts.envelope import CONTENT_TYPE, SCHEMA_ROOT
+from contracts.topics import TOPICS
+
+HERE = Path(__file__).parent
+SCHEMAS = HERE / "schemas"
+ASYNCAPI = HERE / "asyncapi" / "heaters.asyncapi.json"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def schema_of(entry: Entry) -> dict[str, Any]:
+    """The JSON Schema of an event's body as it is written to the wire."""
+    schema = entry.model.model_json_schema(mode="serialization")
+    return {"$schema": DIALECT, "$id": f"{SCHEMA_ROOT}{entry.type}", **schema}
+
+
+def asyncapi() -> dict[str, Any]:
+    """The AsyncAPI 3.0 document: every topic, every message, who sends and who receives it."""
+    channels = {
+        topic.name: {
+            "address": topic.name,
+            "description": topic.purpose,
+            "messages": {
+                entry.type: {"$ref": f"#/components/messages/{entry.type}"}
+                for entry in CATALOG
+                if entry.topic == topic
+            },
+            "bindings": {"kafka": {"topic": topic.name, "partitions": topic.partitions}},
+        }
+        for topic in TOPICS
+    }
+    operations: dict[str, Any] = {}
+    for entry in CATALOG:
+        reference = {"$ref": f"#/channels/{entry.topic.name}/messages/{entry.type}"}
+        for action, parties in (("send", entry.producers), ("receive", entry.consumers)):
+            if entry.superseded_by is not None and action == "send":
+                continue
+            for party in parties:
+                operations[f"{party}.{action}.{entry.type}"] = {
+                    "action": action,
+                    "channel": {"$ref": f"#/channels/{entry.topic.name}"},
+                    "messages": [reference],
+                }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Heaters",
+            "version": "1",
+            "description": "CloudEvents 1.0, Kafka binding, binary mode; bodies are JSON; the key is the video id.",
+        },
+        "defaultContentType": CONTENT_TYPE,
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": {entry.type: _message(entry) for entry in CATALOG}},
+    }
+
+
+def _message(entry: Entry) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "name": entry.type,
+        "summary": (entry.model.__doc__ or "").strip().splitlines()[0],
+        "contentType": CONTENT_TYPE,
+        "headers": {
+            "type": "object",
+            "required": ["ce_specversion", "ce_id", "ce_source", "ce_type"],
+            "properties": {
+                "ce_specversion": {"const": "1.0"},
+                "ce_id": {"type": "string"},
+                "ce_source": {"type": "string"},
+                "ce_type": {"const": entry.type},
+                "ce_subject": {"type": "string"},
+                "ce_time": {"type": "string", "format": "date-time"},
+                "ce_dataschema": {"const": f"{SCHEMA_ROOT}{entry.type}"},
+                "traceparent": {"type": "string"},
+                "tracestate": {"type": "string"},
+            },
+        },
+        "payload": {"$ref": f"../schemas/{entry.type}.json"},
+    }
+    if entry.superseded_by is not None:
+        message["x-superseded-by"] = entry.superseded_by.TYPE
+    return message
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file and its text."""
+    files = {SCHEMAS / f"{entry.type}.json": _spell(schema_of(entry)) for entry in CATALOG}
+    files[ASYNCAPI] = _spell(asyncapi())
+    return files
+
+
+def _spell(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def differences() -> list[str]:
+    """What is wrong with the checked-in files, a sentence each; none when they are in step and compatible."""
+    files = generated()
+    found = [
+        f"{path.relative_to(HERE)} is not what the models generate; run python -m contracts.publish."
+        for path, text in files.items()
+        if not path.exists() or path.read_text() != text
+    ]
+    found += [
+        f"{path.relative_to(HERE)} belongs to no event any more, but a published version stays for ever."
+        for path in sorted(SCHEMAS.glob("*.json"))
+        if path not in files
+    ]
+    return found
+
+
+def incompatible() -> list[str]:
+    """Changes to published versions that would break a reader or a writer of the checked-in schemas."""
+    found = []
+    for entry in CATALOG:
+        path = SCHEMAS / f"{entry.type}.json"
+        if path.exists():
+            found += [
+                f"{entry.type}: {change}" for change in changes_that_break(json.loads(path.read_text()), schema_of(entry))
+            ]
+    return found
+
+
+def main() -> int:
+    """The command line."""
+    breaking = incompatible()
+    for sentence in breaking:
+        print(sentence, file=sys.stderr)  # noqa: T201 - a command's only voice.
+    if breaking:
+        print("A published version never changes so; add a new version with an upcaster.", file=sys.stderr)  # noqa: T201
+        return 1
+    if "--check" in sys.argv[1:]:
+        for sentence in differences():
+            print(sentence, file=sys.stderr)  # noqa: T201
+        return 1 if differences() else 0
+    for path, text in generated().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
