@@ -83,8 +83,10 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The audio to work on: a default stream before others, then most channels, then the first; no commentary if
-    anything else is there."""
+    """The audio to work on: a default stream before others, then most channels, then the first.
+
+    A commentary or a description for the blind is taken only if nothing else is there.
+    """
     candidates = [stream for stream in container.streams.audio if stream.codec_context is not None and stream.rate]
     return max(
         candidates,

@@ -98,9 +98,7 @@ class VideoDecoding:
             Corrupt, Incomplete: with the counts.
         """
         if self.damaged:
-            raise Corrupt(
-                f"{self.damaged} of the {self.frames} decoded frames of {self._name} are damaged. {_DAMAGE}"
-            )
+            raise Corrupt(f"{self.damaged} of the {self.frames} decoded frames of {self._name} are damaged. {_DAMAGE}")
         if self.frames == 0:
             raise Incomplete(f"Not one of the {self._promised} frames of {self._name} could be decoded. {_DAMAGE}")
         owed = self._promised
@@ -148,8 +146,9 @@ class FrameSource:
                 self._source = _SoughtFrames(container, index, stream_index, thread_count, self._name)
 
     def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
-        """``(number, frame)`` for every frame of the range, in order. With an index a frame's ``pts`` and
-        ``time_base`` are the source's own.
+        """``(number, frame)`` for every frame of the range, in order.
+
+        With an index a frame's ``pts`` and ``time_base`` are the source's own.
 
         Raises:
             Corrupt, Incomplete: a frame of the range is damaged or missing.

@@ -3,6 +3,7 @@
 No library number ever reaches a person: ``translated`` wraps every use of the codec library and turns its errors into
 the classes below. All of them are permanent but two: a full disk and a failed read may be better next time.
 """
+# ruff: noqa: N818 - each is named for what is wrong.
 
 from __future__ import annotations
 
@@ -129,7 +130,9 @@ def explained(error: av.FFmpegError | OSError | MemoryError | ValueError, doing:
     if isinstance(error, av.error.EOFError):
         return Truncated(f"The data ended early while {doing}. {_DAMAGE}")
     if isinstance(error, (av.error.DecoderNotFoundError, av.error.PatchWelcomeError)):
-        return UnsupportedCodec(f"No decoder here understands the stream ({doing}). Convert it to H.264 or H.265 first.")
+        return UnsupportedCodec(
+            f"No decoder here understands the stream ({doing}). Convert it to H.264 or H.265 first."
+        )
     if isinstance(error, (av.error.EncoderNotFoundError, av.error.OptionNotFoundError, av.error.MuxerNotFoundError)):
         return EncodingFailed(
             f"This build of the codec library lacks what is needed for {doing}. Install the pinned version of PyAV.",

@@ -102,7 +102,10 @@ class FeatureWriter:
 
     def _finish(self) -> None:
         with zipfile.ZipFile(self._path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bundle:
-            with bundle.open(_member("frames.npy"), "w", force_zip64=True) as member, self._rows_path.open("rb") as rows:
+            with (
+                bundle.open(_member("frames.npy"), "w", force_zip64=True) as member,
+                self._rows_path.open("rb") as rows,
+            ):
                 head = {"descr": "|u1", "fortran_order": False, "shape": (self.count, HEIGHT, WIDTH, 3)}
                 np.lib.format.write_array_header_1_0(member, head)
                 while block := rows.read(1 << 20):

@@ -264,7 +264,9 @@ class FrameIndex:
                 keys=keys,
             )
         except (ValueError, ZeroDivisionError) as error:
-            raise UnreadableIndex(f"The frame index contradicts itself ({error}). Preprocess the video again.") from error
+            raise UnreadableIndex(
+                f"The frame index contradicts itself ({error}). Preprocess the video again."
+            ) from error
 
 
 class _Sections:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO, Self
 
 import av
 import numpy as np
@@ -260,7 +261,9 @@ class _Pass:
                     )
                 exact = frame if frame.format.name == form else rearrange.reformat(frame, format=form, threads=1)
                 self._digest.add(exact)
-                exact.pts = nearest((self._pts[number] - self._pts[0]) * self._probe.facts.video.timebase / _MILLISECOND)
+                exact.pts = nearest(
+                    (self._pts[number] - self._pts[0]) * self._probe.facts.video.timebase / _MILLISECOND
+                )
                 exact.time_base = _MILLISECOND
                 exact.pict_type = 0
                 for packet in stream.encode(exact):
@@ -271,7 +274,9 @@ class _Pass:
                 self._write(packet, output, sound)
             sound.up_to(None)
         if self._packet_count != self._digest.frames:
-            raise Disagreement(f"The master took {self._digest.frames} frames and holds {self._packet_count}. Report this.")
+            raise Disagreement(
+                f"The master took {self._digest.frames} frames and holds {self._packet_count}. Report this."
+            )
 
     def _write(self, packet: Packet[VideoStream], output: OutputContainer, sound: _SoundTrack) -> None:
         self._packets.update(packet)
@@ -390,18 +395,18 @@ class _SoundTrack:
             self._output.mux(packet)
             self._next = next(self._packets, None)
 
-    def __enter__(self) -> _SoundTrack:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ways_out.close()
 
 
-def _payload_offset(raw: object, position: int, data: bytes) -> int:
+def _payload_offset(raw: BinaryIO, position: int, data: bytes) -> int:
     """Where a packet's own bytes begin: a Matroska block has a few bytes of header, whose length varies."""
-    raw.seek(position)  # type: ignore[attr-defined]
-    window = raw.read(len(data) + 16)  # type: ignore[attr-defined]
+    raw.seek(position)
+    window = raw.read(len(data) + 16)
     place = window.find(data)
     if place < 0:
         raise Disagreement("A frame of the master does not lie where its container says. The work will be repeated.")
-    return position + int(place)
+    return position + place

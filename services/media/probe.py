@@ -111,7 +111,9 @@ def probe(path: Path, *, limits: ProbeLimits | None = None) -> Probe:
     if size == 0:
         raise EmptyFile(f"{path.name} is empty. The transfer may have failed: send the file again.")
     if limits.bytes is not None and size > limits.bytes:
-        raise OverLimits(f"{path.name} has {size} bytes; this installation takes {limits.bytes}. Submit a smaller file.")
+        raise OverLimits(
+            f"{path.name} has {size} bytes; this installation takes {limits.bytes}. Submit a smaller file."
+        )
     with opened(path) as container, translated(f"reading {path.name}"):
         return _read(container, path.name, size, limits)
 
@@ -230,7 +232,9 @@ def _refuse_truncation(container: InputContainer, name: str, size: int, tally: _
         raise Corrupt(
             f"{tally.damaged_inside} of the {tally.video_packets} video packets of {name} arrived damaged. {remedy}"
         )
-    declared = Fraction(container.duration or 0, av.time_base) + Fraction(min(container.start_time or 0, 0), av.time_base)
+    declared = Fraction(container.duration or 0, av.time_base) + Fraction(
+        min(container.start_time or 0, 0), av.time_base
+    )
     trusted = any(kind in container.format.name for kind in ("matroska", "mov"))
     if trusted and declared - tally.furthest > max(Fraction(1), declared / 50):
         raise Truncated(
@@ -352,9 +356,7 @@ def _promised(pts: NDArray[np.int64], keys: NDArray[np.int8]) -> int:
     return int(np.count_nonzero(pts[first:] >= pts[first]))
 
 
-def _rate(
-    video: VideoStream, shown: NDArray[np.int64], timebase: Fraction, tally: _Tally
-) -> tuple[Fraction, int]:
+def _rate(video: VideoStream, shown: NDArray[np.int64], timebase: Fraction, tally: _Tally) -> tuple[Fraction, int]:
     """Average frames per second, and the usual length of a frame in ticks."""
     usual = int(np.median(np.diff(shown))) if len(shown) > 1 else tally.video_frame_ticks
     stated = video.average_rate or video.guessed_rate
@@ -405,9 +407,7 @@ def _timestamp_findings(
     return findings
 
 
-def _audio(
-    audio: AudioStream | None, tally: _Tally
-) -> tuple[AudioFacts | None, Fraction | None, Fraction | None]:
+def _audio(audio: AudioStream | None, tally: _Tally) -> tuple[AudioFacts | None, Fraction | None, Fraction | None]:
     if audio is None or tally.audio_packets == 0:
         return None, None, None
     facts = AudioFacts(
@@ -467,7 +467,7 @@ def _subtitles(container: InputContainer) -> tuple[SubtitleStream, ...]:
 def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
     found = []
     for chapter in container.chapters()[:1000]:
-        base = Fraction(chapter["time_base"])
+        base = chapter["time_base"] or Fraction(1)
         title = str(chapter["metadata"].get("title", ""))[:500]
         found.append(Chapter(title, chapter["start"] * base, chapter["end"] * base))
     return tuple(found)

@@ -8,7 +8,6 @@ and refuses it otherwise.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +20,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from services.media.errors import Disagreement, EncodingFailed
 from services.media.frame_index import FrameIndex
@@ -49,9 +49,7 @@ def refuse_leftovers(stream: VideoStream, codec: str) -> None:
 class ProxyWriter:
     """Writes upright yuv420p frames, PTS in ticks of ``timebase`` from 0 on, as a video-only fast-start MP4."""
 
-    def __init__(
-        self, path: Path, size: Size, rate: Fraction, timebase: Fraction, encoding: ProxyEncoding
-    ) -> None:
+    def __init__(self, path: Path, size: Size, rate: Fraction, timebase: Fraction, encoding: ProxyEncoding) -> None:
         self._container: OutputContainer = av.open(
             str(path),
             "w",
@@ -106,7 +104,9 @@ class ProxyWriter:
             self._mux(packet)
         self.close()
         if self._written != self._sent:
-            raise Disagreement(f"The proxy encoder took {self._sent} frames and wrote {self._written}. Report this file.")
+            raise Disagreement(
+                f"The proxy encoder took {self._sent} frames and wrote {self._written}. Report this file."
+            )
 
     def close(self) -> None:
         """Closes the file, also an unfinished one."""
@@ -124,8 +124,8 @@ class ProxyWriter:
 def proved_index(
     path: Path,
     *,
-    pts: Sequence[int],
-    keys: Sequence[bool],
+    pts: NDArray[np.int64],
+    keys: NDArray[np.bool_],
     last_duration: int,
     rate: Fraction,
     timebase: Fraction,
@@ -138,7 +138,6 @@ def proved_index(
         Disagreement: a packet is no IDR picture, frames do not lie side by side, times differ, or the count does.
     """
     sizes, expected, first = array("I"), None, 0
-    source_pts = np.asarray(pts, np.int64)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
@@ -147,13 +146,15 @@ def proved_index(
         for packet in container.demux(stream):
             if not packet.size:
                 continue
-            if number >= len(source_pts):
+            if number >= len(pts):
                 break
             if expected is None:
                 first = expected = packet.pos or 0
-            due = (int(source_pts[number]) - int(source_pts[0])) * timebase
+            due = (int(pts[number]) - int(pts[0])) * timebase
             if packet.pos != expected or packet.pts is None or packet.pts * base != due or packet.dts != packet.pts:
-                raise Disagreement(f"Frame {number} of the proxy does not lie or play where it should. Report this file.")
+                raise Disagreement(
+                    f"Frame {number} of the proxy does not lie or play where it should. Report this file."
+                )
             if not _is_idr(bytes(packet)):
                 raise Disagreement(f"Frame {number} of the proxy does not stand alone. Report this file.")
             sizes.append(packet.size)
@@ -161,8 +162,8 @@ def proved_index(
             number += 1
         extradata = bytes(context.extradata or b"")
         width, height = context.width, context.height
-    if number != len(source_pts):
-        raise Disagreement(f"The proxy holds {number} frames for {len(source_pts)} of the source. Report this file.")
+    if number != len(pts):
+        raise Disagreement(f"The proxy holds {number} frames for {len(pts)} of the source. Report this file.")
     return FrameIndex(
         codec="avc1." + extradata[1:4].hex(),
         extradata=extradata,
@@ -170,11 +171,11 @@ def proved_index(
         height=height,
         rate=rate,
         timebase=timebase,
-        pts=source_pts,
+        pts=pts,
         last_duration=last_duration,
         sizes=np.asarray(sizes, np.uint32),
         first_offset=first,
-        keys=np.asarray(keys, np.bool_),
+        keys=keys,
     )
 
 

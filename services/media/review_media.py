@@ -31,6 +31,7 @@ from services.media.containers import opened
 from services.media.decode import VideoDecoding, chosen_video
 from services.media.errors import translated
 from services.media.frame_index import FrameIndex
+from services.media.planes import first_plane
 from services.media.probe import Probe
 from services.media.proxy_video import ProxyEncoding, ProxyWriter, proved_index
 from services.media.review_sound import ReviewSound, write_review_sound
@@ -152,7 +153,9 @@ class _Pass:
         depth = max(2, min(8, _QUEUED_PIXELS // (video.width * video.height)))
         with Crew() as crew:
             encoder: Pipe[tuple[VideoFrame, int]] = crew.pipe("proxy", self._encode)
-            pictures: Pipe[VideoFrame] = crew.pipe("pictures", lambda frames: self._picture(frames, encoder), depth=depth)
+            pictures: Pipe[VideoFrame] = crew.pipe(
+                "pictures", lambda frames: self._picture(frames, encoder), depth=depth
+            )
             sound = self._sound_pipe(crew)
             self._demux(pictures, sound)
             pictures.close()
@@ -209,7 +212,7 @@ class _Pass:
             streams.append(self._container.streams[audio.stream_index])  # type: ignore[arg-type]
         for packet in self._container.demux(streams):
             if packet.stream.index == self._stream.index:
-                self._decode(packet, pictures)
+                self._decode(packet, pictures)  # type: ignore[arg-type]
                 self._progress(self._decoding.frames, max(total, self._decoding.frames))
             elif sound is not None:
                 sound.put(packet)  # type: ignore[arg-type]
@@ -227,13 +230,15 @@ class _Pass:
         settings = self._settings
         upright = Upright(self._size, deinterlace=self._probe.facts.video.interlaced)
         tile = _tile_size(self._size, settings.tile_height)
-        every = tile_interval(self._probe.promised_frames, self._probe.facts.video.rate, Fraction(settings.tile_seconds))
+        every = tile_interval(
+            self._probe.promised_frames, self._probe.facts.video.rate, Fraction(settings.tile_seconds)
+        )
         sprites = SpriteWriter(self._out, tile.width, tile.height, every)
         small, tiles = VideoReformatter(), VideoReformatter()
         number = 0
         with features.FeatureWriter(self._out / "features.npz") as rows:
             for frame in _all_upright(frames, upright):
-                rows.add(_rgb(small, frame, features.WIDTH, features.HEIGHT), _luma(frame))
+                rows.add(_rgb(small, frame, features.WIDTH, features.HEIGHT), first_plane(frame))
                 if number % every == 0:
                     sprites.add(_rgb(tiles, frame, tile.width, tile.height))
                 encoder.put((frame, number))
@@ -257,8 +262,10 @@ class _Pass:
             writer.finish()
 
     def _seek_points(self, shown: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Frames of the source where decoding may start. None where its timestamps had to be mended: its packets
-        cannot be found by them."""
+        """Frames of the source where decoding may start.
+
+        There are none where its timestamps had to be mended: its packets cannot be found by them.
+        """
         if self._decoding.mended:
             return np.zeros(0, np.bool_)
         return np.isin(shown, np.fromiter(self._shown.keys, np.int64, len(self._shown.keys)))
@@ -273,7 +280,9 @@ class _Pass:
                 )
             )
         if self._probe.facts.audio is not None and self._sound is None:
-            found.append(Finding(code="media.audio_unreadable", message="Not one sample of the audio could be decoded."))
+            found.append(
+                Finding(code="media.audio_unreadable", message="Not one sample of the audio could be decoded.")
+            )
         if self._sound is not None and self._sound.damaged:
             found.append(
                 Finding(
@@ -305,15 +314,4 @@ def _rgb(scaler: VideoReformatter, frame: VideoFrame, width: int, height: int) -
         interpolation=Interpolation.AREA,
         threads=1,
     )
-    return _plane(small, 3)
-
-
-def _luma(frame: VideoFrame) -> NDArray[np.uint8]:
-    return _plane(frame, 1)
-
-
-def _plane(frame: VideoFrame, bytes_a_pixel: int) -> NDArray[np.uint8]:
-    """The first plane without its padding, as uint8[height, width] or [height, width, 3]."""
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width * bytes_a_pixel]
-    return rows.reshape(frame.height, frame.width, bytes_a_pixel) if bytes_a_pixel > 1 else rows
+    return first_plane(small)

@@ -105,16 +105,14 @@ def write_review_sound(
     path, peaks_path = folder / "audio.m4a", folder / "peaks.bin"
     meter = PeakMeter(out_rate)
     resampler = AudioResampler(format="fltp", layout="stereo", rate=out_rate)
-    with av.open(
-        str(path), "w", format="ipod", options={"movflags": "+faststart", "fflags": "+bitexact"}
-    ) as container:
+    with av.open(str(path), "w", format="ipod", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
         out = container.add_stream("aac", rate=out_rate, options={"flags": "+bitexact"})
         out.codec_context.layout, out.codec_context.format = "stereo", "fltp"
         out.bit_rate = bit_rate
         written = 0
         for frame in chain(placed(chain([first], frames), placement), [None]):
             for converted in resampler.resample(frame):
-                meter.add(converted.to_ndarray())
+                meter.add(converted.to_ndarray().astype(np.float32, copy=False))
                 converted.pts, converted.time_base = written, Fraction(1, out_rate)
                 written += converted.samples
                 container.mux(out.encode(converted))

@@ -99,7 +99,9 @@ def _part(frame: AudioFrame, low: int, high: int) -> AudioFrame:
         return frame
     samples = frame.to_ndarray()
     channels = 1 if frame.format.is_planar else frame.layout.nb_channels
-    return _framed(samples[:, low * channels : high * channels], frame.format.name, frame.layout.name, frame.sample_rate)
+    return _framed(
+        samples[:, low * channels : high * channels], frame.format.name, frame.layout.name, frame.sample_rate
+    )
 
 
 def _silence(samples: int, placement: Placement) -> Iterator[AudioFrame]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 from av.filter import Graph
@@ -29,9 +30,7 @@ class Size:
     height: int
 
 
-def upright_size(
-    width: int, height: int, *, sample_aspect_ratio: Fraction, rotation: int, max_height: int
-) -> Size:
+def upright_size(width: int, height: int, *, sample_aspect_ratio: Fraction, rotation: int, max_height: int) -> Size:
     """The size in which a picture is shown, scaled down to ``max_height`` lines, never up, both sides even."""
     shown_width, shown_height = Fraction(width) * sample_aspect_ratio, Fraction(height)
     if rotation % 180:
@@ -153,7 +152,7 @@ class Upright:
             graph.add("format", self._pixel_format),
             graph.add("buffersink"),
         ]
-        for left, right in zip(chain, chain[1:], strict=False):
+        for left, right in pairwise(chain):
             left.link_to(right)
         graph.configure()
         return graph
