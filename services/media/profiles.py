@@ -18,6 +18,9 @@ from pydantic import Field, StringConstraints, model_validator
 from contracts.errors import Permanent
 from contracts.values import ProfileName, Value
 
+RENDER_VERSION = 1
+"""Raised whenever rendering makes other bytes of the same input, profile and library versions."""
+
 Container = Literal["mp4", "mov", "matroska"]
 
 _CARRIES: dict[str, frozenset[str]] = {

@@ -15,7 +15,7 @@ import queue
 import threading
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -57,9 +57,6 @@ from services.media.pictures import (
 from services.media.profiles import Profile, VideoEncoding
 from services.media.shaping import PictureChain, colours_of, delivered_size, display_size, fitted, pixels
 from services.media.timebase import nearest
-
-RENDER_VERSION = 1
-"""Raised whenever this module, or what it is built on here, makes other bytes of the same input."""
 
 QUEUE_FRAMES = 8
 SOUND_AHEAD = Fraction(1, 2)
@@ -188,7 +185,7 @@ def render(
     *,
     budget: Budget | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[tuple[int, Rendered | HeatersError]]:
+) -> Generator[tuple[int, Rendered | HeatersError], None, None]:
     """Renders the cuts in one pass over the video; yields ``(place in cuts, result or error)`` as each ends.
 
     ``progress`` is called with frames read and frames to read. A cut that reaches past the video's end gives
@@ -753,3 +750,8 @@ def _starts_fast(path: Path) -> bool:
                 return False
             file.seek(size - 8, 1)
     return False
+
+
+def library_versions() -> dict[str, str]:
+    """Name and version of the codec libraries in use."""
+    return {name: ".".join(map(str, number)) for name, number in sorted(av.library_versions.items())}

@@ -204,7 +204,8 @@ def delivered_size(
         scale = min(scale, Fraction(encoding.longest_side) / max(wide, high))
     if encoding.shortest_side is not None:
         scale = min(scale, Fraction(encoding.shortest_side) / min(wide, high))
-    return max(2, 2 * int(wide * scale / 2 + Fraction(1, 2))), max(2, 2 * int(high * scale / 2 + Fraction(1, 2)))
+    # Halves go to the even number of pairs, as in the review proxy, so that both have one shape.
+    return max(2, 2 * round(wide * scale / 2)), max(2, 2 * round(high * scale / 2))
 
 
 def fitted(size: tuple[Fraction, Fraction], side: int) -> tuple[int, int]:

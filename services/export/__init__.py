@@ -1,0 +1,1 @@
+"""Export: approved clips become deliverables, cut from the master, checked, and published by a manifest."""

@@ -1,0 +1,10 @@
+"""The export service as the chassis runs it."""
+
+from __future__ import annotations
+
+from services.chassis.stage import Stage
+from services.export.domain import CLEAN, EXPORT
+from services.export.handlers import routes
+from services.export.settings import Settings
+
+STAGE = Stage(name="export", settings=Settings, routes=routes, jobs=(EXPORT, CLEAN))

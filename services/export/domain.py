@@ -1,0 +1,517 @@
+"""What export decides, without I/O: when a clip is due, what may be exported, what QC makes of it, and which events say so.
+
+Guarantees: decisions depend on facts alone, never on the order in which they were heard; a limit is data; the same input
+names the same objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from datetime import timedelta
+from fractions import Fraction
+from importlib.metadata import version
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from contracts.errors import Permanent
+from contracts.events.base import Event
+from contracts.events.v1.clip import (
+    ClipApproved,
+    ClipArchived,
+    ClipCleaned,
+    ClipEditUndone,
+    ClipExported,
+    ClipExportFailed,
+    ClipExportStarted,
+)
+from contracts.events.v1.video import VideoMastered, VideoProxied
+from contracts.values import (
+    CaptionAsset,
+    Deliverable,
+    Failure,
+    FrameRange,
+    MediaFacts,
+    ObjectRef,
+    ProfileName,
+    Rational,
+    Sha256,
+    Tag,
+    Title,
+    Value,
+    Verdict,
+)
+from services.chassis.stage import Job, Limits
+from services.export.manifest import (
+    SCHEMA_VERSION,
+    Loudness,
+    PictureStream,
+    QcFinding,
+    QcReport,
+    SoundStream,
+)
+from services.media.profiles import RENDER_VERSION, Profile, profile_named
+
+EXPORT_VERSION = 1
+"""Raised whenever bundles of the same input get other files, names or checks."""
+
+
+class Footage(Value):
+    """What a video's clips are cut from, and what is known of it."""
+
+    frames: Annotated[int, Field(ge=1)]
+    rate: Rational
+    source: ObjectRef
+    media: MediaFacts
+    index: Annotated[
+        ObjectRef, Field(description="The index of what is read: the master's, else the proxy's for its times.")
+    ]
+    master: ObjectRef | None = None
+    master_frames_sha256: Sha256 | None = None
+    captions: tuple[CaptionAsset, ...] = ()
+
+
+class ClipFacts(Value):
+    """What was heard of a clip. A version of 0 means: not heard. The highest version of each kind counts."""
+
+    approval: ClipApproved | None = None
+    approved: int = 0
+    approval_undone: int = 0
+    archived: int = 0
+    archive_undone: int = 0
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether the clip's files are to go."""
+        return self.archived > self.archive_undone
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the clip's files are to be made."""
+        return self.approval is not None and self.approved > self.approval_undone and not self.is_archived
+
+
+class ExportInput(Value):
+    """One clip's export: all that decides its files."""
+
+    video_id: UUID
+    clip_id: UUID
+    frames: FrameRange
+    title: Title
+    tags: tuple[Tag, ...] = ()
+    profiles: tuple[ProfileName, ...]
+    footage: Footage
+
+    @property
+    def stem(self) -> str:
+        """What the names of the delivered files begin with."""
+        return f"{safe_name(self.title)}_{self.frames.start:06d}-{self.frames.end:06d}"
+
+    def recipe(self, profile: str) -> str:
+        """Twelve digits that differ whenever the bundle's bytes may."""
+        said = {
+            "clip": self.model_dump(mode="json", exclude={"profiles", "video_id"}),
+            "profile": profile_named(profile).fingerprint(),
+            "tools": tools(),
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+
+    def folder(self, profile: str) -> str:
+        """Where the bundle of a profile lies in the store."""
+        return f"clips/{self.clip_id}/exports/{profile}/{self.recipe(profile)}/"
+
+
+class ExportResult(Value):
+    """The bundles that were made, one for each profile, in the order asked for."""
+
+    deliverables: Annotated[tuple[Deliverable, ...], Field(min_length=1)]
+
+
+class CleanInput(Value):
+    """One archived clip whose objects are to go; ``version`` tells one archiving from a later one."""
+
+    video_id: UUID
+    clip_id: UUID
+    version: int
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of everything made from the clip begin with."""
+        return f"clips/{self.clip_id}/"
+
+
+class CleanResult(Value):
+    """How many objects were deleted or found gone."""
+
+    objects: int
+
+
+def tools() -> dict[str, str]:
+    """Name and version of everything that decides a bundle's bytes, without loading any of it."""
+    return {
+        "heaters-export": str(EXPORT_VERSION),
+        "heaters-manifest": SCHEMA_VERSION,
+        "heaters-render": str(RENDER_VERSION),
+        "numpy": version("numpy"),
+        "pillow": version("pillow"),
+        "pyav": version("av"),
+        "pysubs2": version("pysubs2"),
+    }
+
+
+def footage_of(proxied: VideoProxied, mastered: VideoMastered) -> Footage:
+    """What to cut from, once a video is proxied and mastered."""
+    has_master = mastered.master is not None and mastered.index is not None
+    return Footage(
+        frames=proxied.frames,
+        rate=proxied.rate,
+        source=proxied.source,
+        media=proxied.media,
+        index=mastered.index or proxied.index,
+        master=mastered.master if has_master else None,
+        master_frames_sha256=mastered.frames_sha256,
+        captions=proxied.captions,
+    )
+
+
+def heard(clip: ClipFacts, event: ClipApproved | ClipArchived | ClipEditUndone) -> ClipFacts:
+    """The clip's facts with one more event; hearing it again, or after a later one, changes nothing."""
+    if isinstance(event, ClipApproved):
+        if event.version < clip.approved:
+            return clip
+        return clip.model_copy(update={"approval": event, "approved": event.version})
+    if isinstance(event, ClipArchived):
+        return clip.model_copy(update={"archived": max(clip.archived, event.version)})
+    if event.undone == "approve":
+        return clip.model_copy(update={"approval_undone": max(clip.approval_undone, event.version)})
+    if event.undone == "archive":
+        return clip.model_copy(update={"archive_undone": max(clip.archive_undone, event.version)})
+    return clip
+
+
+def due(clip: ClipFacts, footage: Footage | None) -> ExportInput | None:
+    """The export to do for a clip now, if there is one: it is wanted, and there is something to cut it from."""
+    if footage is None or clip.approval is None or not clip.is_wanted:
+        return None
+    approval = clip.approval
+    return ExportInput(
+        video_id=approval.video_id,
+        clip_id=approval.clip_id,
+        frames=approval.frames,
+        title=approval.title,
+        tags=approval.tags,
+        profiles=approval.profiles,
+        footage=footage,
+    )
+
+
+def export_key(clip: ClipFacts, clip_id: UUID) -> str:
+    """One key for each time that a clip becomes wanted: another approval, or an archiving taken back, is another."""
+    return f"export:{clip_id}:{clip.approved}:{clip.archive_undone}"
+
+
+def safe_name(title: str) -> str:
+    """The title as the beginning of a file name on any system: ASCII letters, digits and single dashes, 1 to 80."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:80].strip("-") or "clip"
+
+
+class Plan(Value):
+    """What may be exported. No profiles named means all; durations in seconds, pictures in pixels."""
+
+    profiles: tuple[str, ...] = ()
+    longest_seconds: Annotated[int, Field(ge=1)] = 6 * 3600
+    largest_picture: Annotated[int, Field(ge=16)] = 8192 * 4320
+
+
+def preflight(order: ExportInput, plan: Plan, seconds: Fraction) -> tuple[Profile, ...]:
+    """Checks an order before anything is encoded; gives its profiles.
+
+    Raises:
+        Permanent: ``export.profile_not_allowed``, ``export.clip_too_long``, ``export.picture_too_large``,
+            ``export.out_of_range`` or ``profile.unknown``, each naming the rule.
+    """
+    profiles = tuple(profile_named(name) for name in order.profiles)
+    for profile in profiles:
+        if plan.profiles and profile.name not in plan.profiles:
+            raise Permanent(
+                f"The plan allows the profiles {', '.join(plan.profiles)}, not {profile.name}. Approve the clip with one "
+                "of those, or have the plan changed (HEATERS_EXPORT_PROFILES).",
+                code="export.profile_not_allowed",
+            )
+    if order.frames.end > order.footage.frames:
+        raise Permanent(
+            f"The clip {order.frames} reaches past the video's {order.footage.frames} frames. Trim it and approve it again.",
+            code="export.out_of_range",
+        )
+    if seconds > plan.longest_seconds:
+        raise Permanent(
+            f"The clip lasts {float(seconds):.1f} s; the plan allows {plan.longest_seconds} s. Split it, or have the plan "
+            "changed (HEATERS_EXPORT_LONGEST_CLIP).",
+            code="export.clip_too_long",
+        )
+    video = order.footage.media.video
+    if video.width * video.height > plan.largest_picture:
+        raise Permanent(
+            f"Pictures of {video.width}x{video.height} exceed the {plan.largest_picture} pixels that the plan allows. Have "
+            "the plan changed (HEATERS_EXPORT_LARGEST_PICTURE).",
+            code="export.picture_too_large",
+        )
+    return profiles
+
+
+def scratch_bytes(order: ExportInput, profiles: Sequence[Profile]) -> int:
+    """Upper estimate of the disk space that an order's files take before they are in the store."""
+    video = order.footage.media.video
+    pixels = video.width * video.height * len(order.frames)
+    # Lossless files of 8-bit 4:2:0 stay below 1.5 bytes a pixel; delivery files were never seen above a quarter byte.
+    return sum(pixels * 3 // 2 if profile.lossless else pixels // 4 for profile in profiles) + 64_000_000
+
+
+class QcLimits(Value):
+    """Where QC draws its lines."""
+
+    loudest: Annotated[float, Field(description="LUFS.")] = -9.0
+    quietest: Annotated[float, Field(description="LUFS.")] = -45.0
+    highest_peak: Annotated[float, Field(description="dBTP.")] = 0.0
+    clipped: Annotated[int, Field(ge=0, description="Stretches at the rail that are let pass.")] = 0
+    duration_gap: Annotated[Rational, Field(description="Seconds between the ends of pictures and sound.")] = Fraction(
+        1, 50
+    )
+    sound_missing: Annotated[Rational, Field(description="Seconds for which the source had no sound.")] = Fraction(
+        1, 10
+    )
+
+
+class Measured(Value):
+    """What was measured of one rendition and its sidecars. Frame ranges count in the source's numbering."""
+
+    expected_frames: int
+    expected_duration: Rational
+    expected_size: tuple[int, int]
+    expects_sound: bool
+    pictures: PictureStream
+    sound: SoundStream | None = None
+    faststart: bool = False
+    black: tuple[FrameRange, ...] = ()
+    frozen: tuple[FrameRange, ...] = ()
+    silence: Annotated[tuple[FrameRange, ...], Field(description="Frames shown while nothing was heard.")] = ()
+    clipped: int = 0
+    samples: int = 0
+    loudness: Loudness | None = None
+    sound_missing: Rational = Fraction(0)
+    captions: tuple[tuple[str, int, int], ...] = ()
+    """Of each caption file: its name, its cues, and the end of the last one in milliseconds."""
+    unreadable_captions: tuple[str, ...] = ()
+
+
+CHECKS = (
+    "frame_count",
+    "duration",
+    "codec",
+    "picture_size",
+    "pixel_format",
+    "faststart",
+    "sound_present",
+    "sound_format",
+    "av_duration_gap",
+    "caption_bounds",
+    "captions_readable",
+    "black",
+    "frozen",
+    "silence",
+    "clipping",
+    "loudness",
+    "true_peak",
+    "sound_missing",
+)
+
+
+def judge(profile: Profile, measured: Measured, limits: QcLimits | None = None) -> QcReport:
+    """What QC makes of a rendition: broken promises of the profile fail it, doubtful content is a warning."""
+    limits = limits or QcLimits()
+    findings = [*_broken_promises(profile, measured, limits), *_doubtful_content(measured, limits)]
+    verdicts = {finding.verdict for finding in findings}
+    verdict = next((grade for grade in (Verdict.FAIL, Verdict.WARN) if grade in verdicts), Verdict.PASS)
+    return QcReport(
+        verdict=verdict,
+        checks=CHECKS,
+        findings=tuple(findings),
+        loudness=measured.loudness,
+        frames=measured.pictures.frames,
+        samples=measured.samples,
+    )
+
+
+def _broken_promises(profile: Profile, measured: Measured, limits: QcLimits) -> Sequence[QcFinding]:
+    found: list[QcFinding] = []
+
+    def broken(rule: str, message: str, measured_value: object, limit: object) -> None:
+        found.append(
+            QcFinding(
+                code=f"qc.{rule}", verdict=Verdict.FAIL, message=message, measured=str(measured_value), limit=str(limit)
+            )
+        )
+
+    pictures, sound = measured.pictures, measured.sound
+    if pictures.frames != measured.expected_frames:
+        broken("frame_count", "The file does not hold the clip's frames.", pictures.frames, measured.expected_frames)
+    if abs(pictures.duration - measured.expected_duration) > Fraction(1, 1000):
+        broken("duration", "The file does not last as long as the clip.", pictures.duration, measured.expected_duration)
+    if pictures.codec != profile.video.codec:
+        broken("codec", "The pictures have another codec than the profile says.", pictures.codec, profile.video.codec)
+    if (pictures.width, pictures.height) != measured.expected_size:
+        size = "{}x{}".format(*measured.expected_size)
+        broken("picture_size", "The pictures have another size.", f"{pictures.width}x{pictures.height}", size)
+    if profile.video.pixel_format and pictures.pixel_format != profile.video.pixel_format:
+        message = "The pictures have another pixel format than the profile says."
+        broken("pixel_format", message, pictures.pixel_format, profile.video.pixel_format)
+    if "+faststart" in dict(profile.container_options).get("movflags", "") and not measured.faststart:
+        broken("faststart", "The file's index stands after its samples.", "at the end", "at the front")
+    if measured.expects_sound and sound is None:
+        broken("sound_present", "The source has sound, the file has none.", "no sound", "sound")
+    if sound is not None:
+        if sound.codec != profile.audio.codec:
+            broken(
+                "sound_format", "The sound has another codec than the profile says.", sound.codec, profile.audio.codec
+            )
+        if profile.audio.max_channels and sound.channels > profile.audio.max_channels:
+            message = "The sound has more channels than the profile allows."
+            broken("sound_format", message, sound.channels, profile.audio.max_channels)
+        gap = abs(sound.duration - pictures.duration)
+        if gap > limits.duration_gap:
+            message = "Pictures and sound end at different times."
+            broken("av_duration_gap", message, f"{float(gap):.4f} s", f"{float(limits.duration_gap):.4f} s")
+    length = int(measured.expected_duration * 1000 + 1)
+    for name, _, end in measured.captions:
+        if end > length:
+            broken("caption_bounds", f"A cue of {name} ends after the clip.", f"{end} ms", f"{length} ms")
+    return found
+
+
+def _doubtful_content(measured: Measured, limits: QcLimits) -> Sequence[QcFinding]:
+    found: list[QcFinding] = []
+
+    def doubt(
+        rule: str, message: str, measured_value: str = "", limit: str = "", frames: FrameRange | None = None
+    ) -> None:
+        found.append(
+            QcFinding(
+                code=f"qc.{rule}",
+                verdict=Verdict.WARN,
+                message=message,
+                frames=frames,
+                measured=measured_value,
+                limit=limit,
+            )
+        )
+
+    for frames in measured.black:
+        doubt("black", "The picture is black.", f"{len(frames)} frames", frames=frames)
+    for frames in measured.frozen:
+        doubt("frozen", "The picture stands still.", f"{len(frames)} frames", frames=frames)
+    for frames in measured.silence:
+        doubt("silence", "Nothing is heard.", f"{len(frames)} frames", frames=frames)
+    if measured.clipped > limits.clipped:
+        doubt("clipping", "Samples stay at full scale.", f"{measured.clipped} stretches", f"{limits.clipped} stretches")
+    if measured.sound_missing > limits.sound_missing:
+        doubt(
+            "sound_missing",
+            "The source has no sound for part of the clip; it was filled with silence.",
+            f"{float(measured.sound_missing):.3f} s",
+            f"{float(limits.sound_missing):.3f} s",
+        )
+    for name in measured.unreadable_captions:
+        doubt("captions_readable", f"The source's captions ({name}) could not be read and were left out.")
+    loudness = measured.loudness
+    if loudness is not None and loudness.integrated is not None:
+        if loudness.integrated > limits.loudest:
+            doubt("loudness", "The clip is very loud.", f"{loudness.integrated} LUFS", f"{limits.loudest} LUFS")
+        if loudness.integrated < limits.quietest:
+            doubt("loudness", "The clip is very quiet.", f"{loudness.integrated} LUFS", f"{limits.quietest} LUFS")
+    if loudness is not None and loudness.true_peak is not None and loudness.true_peak > limits.highest_peak:
+        doubt("true_peak", "Peaks exceed full scale.", f"{loudness.true_peak} dBTP", f"{limits.highest_peak} dBTP")
+    return found
+
+
+def started(order: ExportInput, run: int) -> Sequence[Event]:
+    """The clip's deliverables are being made."""
+    return (ClipExportStarted(video_id=order.video_id, clip_id=order.clip_id, run=run),)
+
+
+def succeeded(order: ExportInput, run: int, result: ExportResult) -> Sequence[Event]:
+    """The clip is physical."""
+    return (
+        ClipExported(
+            video_id=order.video_id,
+            clip_id=order.clip_id,
+            run=run,
+            frames=order.frames,
+            title=order.title,
+            tags=order.tags,
+            deliverables=result.deliverables,
+        ),
+    )
+
+
+def failed(order: ExportInput, run: int, failure: Failure) -> Sequence[Event]:
+    """No deliverable was made."""
+    return (ClipExportFailed(video_id=order.video_id, clip_id=order.clip_id, run=run, failure=failure),)
+
+
+def _marker(order: ExportInput) -> str:
+    # An unknown profile has no recipe; its work fails in preflight, before a result could be kept.
+    try:
+        recipes = [order.recipe(profile) for profile in order.profiles]
+    except Permanent:
+        recipes = list(order.profiles)
+    digest = hashlib.sha256("/".join(recipes).encode()).hexdigest()[:12]
+    return f"clips/{order.clip_id}/exports/result-{digest}.json"
+
+
+def _unannounced(_order: CleanInput, _run: int) -> Sequence[Event]:
+    return ()
+
+
+def cleaned(order: CleanInput, _run: int, result: CleanResult) -> Sequence[Event]:
+    """Everything made from the clip is gone."""
+    return (ClipCleaned(video_id=order.video_id, clip_id=order.clip_id, objects=result.objects),)
+
+
+def _not_cleaned(_order: CleanInput, _run: int, _failure: Failure) -> Sequence[Event]:
+    # No fact says that cleaning failed: the failed work stays in the ledger, where an operator sees and resumes it.
+    return ()
+
+
+EXPORT = Job(
+    kind="export",
+    input=ExportInput,
+    result=ExportResult,
+    work="services.export.work:export_clips",
+    started=started,
+    succeeded=succeeded,
+    failed=failed,
+    marker=_marker,
+    batch=True,
+    batch_limit=200,
+    limits=Limits(wall=timedelta(hours=12), memory_bytes=6_000_000_000),
+)
+
+CLEAN = Job(
+    kind="clean",
+    input=CleanInput,
+    result=CleanResult,
+    work="services.export.work:clean_clip",
+    started=_unannounced,
+    succeeded=cleaned,
+    failed=_not_cleaned,
+    # Beside the clip's folder, which the work empties.
+    marker=lambda order: f"cleaned/{order.clip_id}/{order.version}.json",
+    limits=Limits(wall=timedelta(hours=1), memory_bytes=1_000_000_000),
+    priority=10,
+)

@@ -1,0 +1,81 @@
+"""What export does when it hears an event: milliseconds of bookkeeping, no media.
+
+Each handler adds the event to what is known and then settles: work that is due is queued, work that is no longer wanted
+is withdrawn. Settling twice changes nothing, so events may come in any order and more than once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone
+from contracts.events.v1.video import VideoMastered, VideoProxied
+from services.chassis.ledger import Ledger
+from services.chassis.stage import Routes
+from services.export import store
+from services.export.domain import CLEAN, EXPORT, CleanInput, due, export_key, heard
+from services.export.store import KnownClip
+
+routes = Routes()
+
+
+@routes.on(VideoProxied)
+async def accept_proxied_video(event: VideoProxied, ledger: Ledger) -> None:
+    """Remembers a video's frames, source and captions; queues what waited for them."""
+    await store.lock_video(ledger.session, event.video_id)
+    await store.keep_proxied(ledger.session, event)
+    await _queue_waiting_clips(event, ledger)
+
+
+@routes.on(VideoMastered)
+async def accept_mastered_video(event: VideoMastered, ledger: Ledger) -> None:
+    """Remembers a video's master; queues every approved clip that waited for it."""
+    await store.lock_video(ledger.session, event.video_id)
+    await store.keep_mastered(ledger.session, event)
+    await _queue_waiting_clips(event, ledger)
+
+
+@routes.on(ClipApproved, ClipArchived, ClipEditUndone)
+async def accept_decision(event: ClipApproved | ClipArchived | ClipEditUndone, ledger: Ledger) -> None:
+    """Remembers what was decided of a clip; queues or withdraws its export, and queues the cleaning of an archived one."""
+    await store.lock_video(ledger.session, event.video_id)
+    known = await store.known_clip(ledger.session, event.clip_id)
+    facts = heard(known.facts, event)
+    if facts == known.facts:
+        return
+    clip = KnownClip(event.clip_id, facts, ledger.traceparent or known.traceparent)
+    await store.keep_clip(ledger.session, event.video_id, clip)
+    if not facts.is_wanted:
+        await ledger.cancel(clip_id=event.clip_id, kinds=(EXPORT.kind,))
+    if facts.is_archived:
+        order = CleanInput(video_id=event.video_id, clip_id=event.clip_id, version=facts.archived)
+        key = f"clean:{event.clip_id}:{facts.archived}"
+        await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id)
+    else:
+        await ledger.cancel(clip_id=event.clip_id, kinds=(CLEAN.kind,))
+    await _queue_if_due(clip, event, ledger)
+
+
+async def _queue_waiting_clips(event: VideoProxied | VideoMastered, ledger: Ledger) -> None:
+    for clip in await store.known_clips(ledger.session, event.video_id):
+        await _queue_if_due(clip, event, ledger)
+
+
+async def _queue_if_due(
+    clip: KnownClip, event: VideoProxied | VideoMastered | ClipApproved | ClipArchived | ClipEditUndone, ledger: Ledger
+) -> None:
+    if not clip.facts.is_wanted:
+        return
+    order = due(clip.facts, await store.known_footage(ledger.session, event.video_id))
+    if order is None:
+        return
+    # The work belongs to the clip's own trace, even when the video's event is what sets it off.
+    own = replace(ledger, traceparent=clip.traceparent or ledger.traceparent)
+    await own.enqueue(
+        EXPORT,
+        order,
+        key=export_key(clip.facts, clip.clip_id),
+        video_id=event.video_id,
+        clip_id=clip.clip_id,
+        batch=str(event.video_id),
+    )

@@ -1,0 +1,383 @@
+"""Export itself, in a child process: clips of one video in, checked bundles in the store out; and the cleaning of them.
+
+Only the bytes that the clips need are read, straight from the store. A bundle's files are written under a key that its
+inputs decide, the manifest last: what has no manifest does not exist. Nothing is written of a clip that fails its checks.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from fractions import Fraction
+
+from contracts.errors import HeatersError, Permanent, Transient
+from contracts.values import Deliverable, DeliverableFile, FrameRange, ObjectRef, Verdict
+from services.chassis.desk import Desk
+from services.export.domain import (
+    CleanInput,
+    CleanResult,
+    ExportInput,
+    ExportResult,
+    Footage,
+    Measured,
+    judge,
+    preflight,
+    scratch_bytes,
+    tools,
+)
+from services.export.manifest import (
+    CONTENT_TYPE,
+    Lineage,
+    Loudness,
+    Manifest,
+    ManifestFile,
+    PictureStream,
+    ProfileUsed,
+    QcReport,
+    SoundStream,
+    spelt,
+)
+from services.media import render
+from services.media.captions import Cue, parse_captions
+from services.media.containers import audio_stream, opened
+from services.media.decode import AudioSource, FrameSource
+from services.media.frame_index import FrameIndex
+from services.media.profiles import Profile
+from services.media.render import Captions, Cut, Rendered, Rendition
+from services.media.shaping import delivered_size
+from services.media.timebase import timecode
+
+
+def export_clips(orders: Sequence[ExportInput], desk: Desk) -> Iterator[tuple[int, ExportResult | HeatersError]]:
+    """Renders, checks and publishes clips of one video; yields ``(place, result or error)`` as each is done.
+
+    Orders that were taken with another state of the video (it was mastered again meanwhile) are read separately.
+    """
+    waiting = dict(enumerate(orders))
+    while waiting:
+        footage = next(iter(waiting.values())).footage
+        together = {place: order for place, order in waiting.items() if order.footage == footage}
+        for place in together:
+            del waiting[place]
+        unreported = dict(together)
+        try:
+            for place, outcome in _export_together(footage, together, desk):
+                del unreported[place]
+                yield place, outcome
+        except HeatersError as error:
+            # What concerns the whole video concerns every clip of it that was not yet reported.
+            for place in unreported:
+                yield place, error
+
+
+def _export_together(
+    footage: Footage, orders: dict[int, ExportInput], desk: Desk
+) -> Iterator[tuple[int, ExportResult | HeatersError]]:
+    with ExitStack() as ways_out:
+        with desk.step("preflight"):
+            _require_source(footage, desk)
+            index = FrameIndex.from_bytes(desk.objects.get_bytes(footage.index.key))
+            accepted, refused = _preflight(orders, index, desk)
+        yield from refused
+        if not accepted:
+            return
+        with desk.step("captions"):
+            captions, unreadable = _captions(footage, desk)
+        material = _material(footage, index, desk, ways_out)
+        places = list(accepted)
+        cuts = [
+            Cut(
+                frames=orders[place].frames,
+                profiles=accepted[place],
+                folder=desk.scratch / str(orders[place].clip_id),
+                stem=orders[place].stem,
+                title=orders[place].title,
+                captions=captions,
+            )
+            for place in places
+        ]
+        outcomes = ways_out.enter_context(
+            closing(
+                render.render(material, cuts, progress=lambda done, total: desk.progress(done, total, phase="render"))
+            )
+        )
+        while True:
+            with desk.step("render"):
+                number, outcome = next(outcomes, (-1, None))
+            if outcome is None:
+                break
+            place = places[number]
+            if isinstance(outcome, Rendered):
+                bundle = _Bundle(orders[place], index, outcome, unreadable)
+                try:
+                    with desk.step("publish"):
+                        yield place, bundle.publish(desk)
+                except HeatersError as error:
+                    yield place, error
+            else:
+                yield place, outcome
+            shutil.rmtree(cuts[number].folder, ignore_errors=True)
+
+
+def _require_source(footage: Footage, desk: Desk) -> None:
+    wanted = footage.master or footage.source
+    found = desk.objects.head(wanted.key)
+    if found is None or found.size != wanted.size:
+        raise Permanent(
+            f"The {'master' if footage.master else 'source'} of the video is not in the store ({wanted.key}). Have the video "
+            "preprocessed again, then resume the export.",
+            code="export.source_missing",
+        )
+
+
+def _preflight(
+    orders: dict[int, ExportInput], index: FrameIndex, desk: Desk
+) -> tuple[dict[int, tuple[Profile, ...]], list[tuple[int, HeatersError]]]:
+    accepted: dict[int, tuple[Profile, ...]] = {}
+    refused: list[tuple[int, HeatersError]] = []
+    needed = 0
+    for place, order in orders.items():
+        try:
+            frames = order.frames
+            length = index.time(min(frames.end, len(index))) - index.time(min(frames.start, len(index)))
+            accepted[place] = preflight(order, desk.settings.plan, length)
+        except HeatersError as error:
+            refused.append((place, error))
+        else:
+            needed = max(needed, scratch_bytes(order, accepted[place]))
+    # Files leave the disk as soon as they are stored, so that two clips' files at most lie there at once.
+    free = shutil.disk_usage(desk.scratch).free
+    if free < 2 * needed:
+        raise Transient(
+            f"The export may need {2 * needed} bytes of scratch space and {free} are free. Free some space, or set "
+            "HEATERS_TEMP_DIR to a larger disk; the export is tried again by itself.",
+            code="export.disk_full",
+        )
+    return accepted, refused
+
+
+def _captions(footage: Footage, desk: Desk) -> tuple[tuple[Captions, ...], tuple[str, ...]]:
+    """The video's captions by language, and the languages whose file could not be read."""
+    read: list[Captions] = []
+    unreadable: list[str] = []
+    used: dict[str, int] = {}
+    for asset in footage.captions:
+        used[asset.language] = used.get(asset.language, 0) + 1
+        language = asset.language if used[asset.language] == 1 else f"{asset.language}-{used[asset.language]}"
+        try:
+            cues: tuple[Cue, ...] = parse_captions(desk.objects.get_bytes(asset.object.key))
+        except Permanent:
+            # Captions are an extra: the clip is delivered without them, and QC says so.
+            unreadable.append(language)
+        else:
+            read.append(Captions(language, cues))
+    return tuple(read), tuple(unreadable)
+
+
+def _material(footage: Footage, index: FrameIndex, desk: Desk, ways_out: ExitStack) -> render.Footage:
+    facts = footage.media.video
+    if len(index) != footage.frames:
+        raise Permanent(
+            f"The frame index counts {len(index)} frames, the video {footage.frames}. Have the video preprocessed again.",
+            code="export.index_mismatch",
+        )
+    read = footage.master or footage.source
+    frame_index = index if footage.master is not None else index.without_addresses()
+    stream = 0 if footage.master is not None else facts.stream_index
+    pictures = ways_out.enter_context(FrameSource(_reader(desk, read, ways_out), frame_index, stream))
+    sounds: AudioSource | None = None
+    if footage.media.audio is not None:
+        # A master's sound begins with frame 0; a source's lies on the file's own axis.
+        origin = Fraction(0) if footage.master is not None else index.start
+        number = _sound_stream(desk, read) if footage.master is not None else footage.media.audio.stream_index
+        if number is not None:
+            sounds = ways_out.enter_context(AudioSource(_reader(desk, read, ways_out), number, origin=origin))
+    return render.Footage(
+        pictures=pictures,
+        sounds=sounds,
+        frames=len(index),
+        time_of=index.time,
+        timebase=index.timebase,
+        rate=footage.rate,
+        sample_aspect_ratio=facts.sample_aspect_ratio,
+        rotation=facts.rotation,
+        interlaced=facts.interlaced,
+    )
+
+
+def _reader(desk: Desk, ref: ObjectRef, ways_out: ExitStack) -> object:
+    return ways_out.enter_context(closing(desk.objects.open(ref.key)))
+
+
+def _sound_stream(desk: Desk, master: ObjectRef) -> int | None:
+    with closing(desk.objects.open(master.key)) as file, opened(file) as container:
+        stream = audio_stream(container)
+        return None if stream is None else stream.index
+
+
+class _Bundle:
+    """One rendered clip on its way into the store."""
+
+    def __init__(self, order: ExportInput, index: FrameIndex, rendered: Rendered, unreadable: tuple[str, ...]) -> None:
+        self._order = order
+        self._index = index
+        self._rendered = rendered
+        self._unreadable = unreadable
+
+    def publish(self, desk: Desk) -> ExportResult:
+        """Checks every rendition, then stores each bundle, its manifest last.
+
+        Raises:
+            Permanent: ``export.qc_failed``; nothing was stored.
+        """
+        reports = [judge(each.profile, self._measured(each)) for each in self._rendered.renditions]
+        for rendition, report in zip(self._rendered.renditions, reports, strict=True):
+            _refuse_failed(rendition, report)
+        return ExportResult(
+            deliverables=tuple(
+                self._store(rendition, report, desk)
+                for rendition, report in zip(self._rendered.renditions, reports, strict=True)
+            )
+        )
+
+    def _store(self, rendition: Rendition, report: QcReport, desk: Desk) -> Deliverable:
+        order, profile = self._order, rendition.profile
+        folder = order.folder(profile.name)
+        files: list[DeliverableFile] = []
+        told: list[ManifestFile] = []
+
+        def keep(role: str, name: str, ref: ObjectRef, **facts: object) -> None:
+            files.append(DeliverableFile(role=role, name=name, object=ref))
+            known = {"size": ref.size, "sha256": ref.sha256, "content_type": ref.content_type}
+            told.append(ManifestFile.model_validate({"role": role, "name": name, **known, **facts}))
+
+        name = rendition.path.name
+        video = desk.objects.put_file(rendition.path, folder + name, profile.content_type)
+        keep("video", name, video, pictures=_pictures(rendition), sound=_sound(rendition))
+        for sidecar in self._rendered.sidecars:
+            ref = desk.objects.put_bytes(sidecar.data, folder + sidecar.name, sidecar.content_type)
+            keep(sidecar.role, sidecar.name, ref, facts=dict(sidecar.facts))
+        name = f"{order.stem}.qc.json"
+        keep("qc_report", name, desk.objects.put_bytes(spelt(report), folder + name, CONTENT_TYPE))
+        manifest = Manifest(
+            clip_id=order.clip_id,
+            trace_id=order.clip_id.hex,
+            title=order.title,
+            tags=order.tags,
+            profile=ProfileUsed(name=profile.name, version=profile.version, sha256=profile.fingerprint()),
+            lineage=self._lineage(),
+            files=tuple(told),
+            qc=report,
+            tools={**tools(), **render.library_versions()},
+        )
+        ref = desk.objects.put_bytes(spelt(manifest), folder + "manifest.json", CONTENT_TYPE)
+        return Deliverable(profile=profile.name, manifest=ref, files=tuple(files), verdict=report.verdict)
+
+    def _lineage(self) -> Lineage:
+        order, footage = self._order, self._order.footage
+        return Lineage(
+            video_id=order.video_id,
+            source=footage.source,
+            master=footage.master,
+            master_frames_sha256=footage.master_frames_sha256,
+            frames=order.frames,
+            rate=footage.rate,
+            start=self._index.time(order.frames.start),
+            end=self._index.time(order.frames.end),
+            start_timecode=timecode(order.frames.start, footage.rate),
+            end_timecode=timecode(order.frames.end, footage.rate),
+        )
+
+    def _measured(self, rendition: Rendition) -> Measured:
+        rendered, footage = self._rendered, self._order.footage
+        video, sound = footage.media.video, rendition.sound
+        return Measured(
+            expected_frames=len(rendered.frames),
+            expected_duration=rendered.duration,
+            expected_size=delivered_size(
+                video.width, video.height, video.sample_aspect_ratio, video.rotation, rendition.profile.video
+            ),
+            expects_sound=footage.media.audio is not None,
+            pictures=_pictures(rendition),
+            sound=_sound(rendition),
+            faststart=rendition.faststart,
+            black=rendered.pictures.black,
+            frozen=rendered.pictures.frozen,
+            silence=tuple(
+                self._frames_between(Fraction(start, sound.sample_rate), Fraction(end, sound.sample_rate))
+                for start, end in sound.silence
+            )
+            if sound
+            else (),
+            clipped=sound.clipped if sound else 0,
+            samples=sound.samples if sound else 0,
+            loudness=Loudness(integrated=sound.loudness, range=sound.loudness_range, true_peak=sound.true_peak)
+            if sound
+            else None,
+            sound_missing=rendition.sound_missing,
+            captions=tuple(
+                (sidecar.name, len(cues), max((cue.end for cue in cues), default=0))
+                for sidecar in rendered.sidecars
+                if sidecar.role.startswith("captions_")
+                for cues in (parse_captions(sidecar.data),)
+            ),
+            unreadable_captions=self._unreadable,
+        )
+
+    def _frames_between(self, start: Fraction, end: Fraction) -> FrameRange:
+        """The source's frames on screen between two times of the clip."""
+        frames = self._order.frames
+        zero = self._index.time(frames.start)
+        first = max(frames.start, self._index.frame_at(zero + start))
+        last = min(frames.end - 1, self._index.frame_at(zero + end))
+        return FrameRange(start=first, end=max(first, last) + 1)
+
+
+def _refuse_failed(rendition: Rendition, report: QcReport) -> None:
+    if report.verdict is not Verdict.FAIL:
+        return
+    broken = [finding for finding in report.findings if finding.verdict is Verdict.FAIL]
+    said = "; ".join(f"{finding.message} (is {finding.measured}, due {finding.limit})" for finding in broken)
+    raise Permanent(
+        f"{rendition.path.name} failed its checks: {said} Nothing was published. Resume the export; if it fails again, "
+        "have the video preprocessed again.",
+        code="export.qc_failed",
+    )
+
+
+def _pictures(rendition: Rendition) -> PictureStream:
+    return PictureStream(
+        codec=rendition.codec,
+        width=rendition.width,
+        height=rendition.height,
+        pixel_format=rendition.pixel_format,
+        frames=rendition.frames,
+        rate=rendition.rate,
+        duration=rendition.duration,
+        color_range=rendition.color_range,
+        color_space=rendition.color_space,
+        color_transfer=rendition.color_transfer,
+        color_primaries=rendition.color_primaries,
+    )
+
+
+def _sound(rendition: Rendition) -> SoundStream | None:
+    if rendition.sample_rate is None or rendition.channels is None or rendition.sound_duration is None:
+        return None
+    return SoundStream(
+        codec=rendition.sound_codec,
+        sample_rate=rendition.sample_rate,
+        channels=rendition.channels,
+        layout=rendition.layout,
+        duration=rendition.sound_duration,
+    )
+
+
+def clean_clip(order: CleanInput, desk: Desk) -> CleanResult:
+    """Deletes everything made from an archived clip; what is already gone is fine."""
+    keys = list(desk.objects.list(order.prefix))
+    for done in range(0, len(keys), 1000):
+        desk.objects.delete(keys[done : done + 1000])
+        desk.progress(min(done + 1000, len(keys)), len(keys), unit="objects", phase="clean")
+    return CleanResult(objects=len(keys))
