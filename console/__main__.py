@@ -31,12 +31,13 @@ app = typer.Typer(
     help="""Turns long videos into reviewed, delivered, searchable clips.
 
 \b
-  ./heaters run holiday.mp4                    one video, all the way, into ./heaters-out
-  ./heaters run --review talk.mkv              the same, with a person deciding over the clips
-  ./heaters run https://example.org/watch?v=1  from an address
-  ./heaters up; ./heaters submit *.mp4         keep the stack running and hand it work
-  ./heaters status --watch                     what it is doing
-  ./heaters test                               run every test""",
+  ./heaters run holiday.mp4             one video, all the way, to heaters-out
+  ./heaters run --review talk.mkv       the same; a person decides over clips
+  ./heaters run https://example.org/v   from an address
+  ./heaters up                          keep the stack running
+  ./heaters submit *.mp4                hand it work
+  ./heaters status --watch              see what it is doing
+  ./heaters test                        run every test""",
 )
 letters = typer.Typer(
     no_args_is_help=False, help="Messages that no service could use: list, show, replay or discard them."
@@ -59,7 +60,7 @@ Whole = Annotated[bool, typer.Option("--whole", help="Do not look for scenes: on
 
 @app.command()
 def run(
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO…", help="Paths or addresses of videos.")],
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO", help="Paths or addresses of videos.")],
     out: Annotated[Path, typer.Option(help="Folder for the deliverables.")] = Path("heaters-out"),
     as_json: AsJson = False,
     review: Annotated[
@@ -104,7 +105,7 @@ def run(
 
 @app.command()
 def up(
-    wait: Annotated[float, typer.Option(help="Seconds to wait until everything is ready.")] = 120.0,
+    patience: Annotated[float, typer.Option("--wait", help="Seconds to wait until everything is ready.")] = 120.0,
 ) -> None:
     """Starts the stack and leaves it running. Work that was interrupted goes on by itself."""
     from console.run import start_stack
@@ -112,9 +113,9 @@ def up(
     home = find_home()
     with stack.use(home):
         begun = time.monotonic()
-        access = start_stack(home, keep=True, until=stack.all_ready)
+        access = start_stack(home, keep=True, until=stack.all_ready, patience=patience)
     if access.started:
-        show.note(f"ready after {time.monotonic() - begun:.1f} s" if wait else "started")
+        show.note(f"ready after {time.monotonic() - begun:.1f} s")
     show.out.print(f"review page  {access.service('review')}/", highlight=False)
     show.out.print(f"broker       {access.settings['HEATERS_KAFKA_BOOTSTRAP']}", highlight=False)
     show.out.print(f"objects      {access.settings['HEATERS_S3_ENDPOINT']}", highlight=False)
@@ -205,7 +206,7 @@ def _render_status(facts: dict[str, Any]) -> Iterator[Any]:
 
 @app.command()
 def submit(
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO…", help="Paths or addresses of videos.")],
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO", help="Paths or addresses of videos.")],
     review: Annotated[
         str, typer.Option(help="Who decides over clips: human, or auto (every clip is approved).")
     ] = "human",
@@ -240,7 +241,7 @@ def submit(
         tools = runner.connect(stack.bring_up(home, keep=False, until=runner.can_submit))
         with tools.board:
             runner.submit(tools, going, options, tag or (), given_title=title)
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "source": each.named.text,
             "id": str(each.video_id) if each.refusal is None else None,
@@ -251,7 +252,7 @@ def submit(
     if as_json:
         _print_json({"videos": found})
     for entry in found:
-        if entry["error"]:
+        if entry["error"] is not None:
             show.complain(f"{entry['source']}: {entry['error']['message']} ({entry['error']['code']})")
         elif not as_json:
             show.out.print(f"{entry['id']}  {entry['source']}", highlight=False, markup=False)

@@ -4,7 +4,7 @@ Forked services share that memory and start in a tenth of a second. The supervis
 object a line: ``{"fork": name, "module": ..., "arguments": [...], "environment": {...}, "log": path}``; answers are
 ``{"warm": true}``, ``{"forked": name, "pid": n}`` and ``{"ended": pid, "status": n}``. Guarantees: nothing that starts
 threads is imported before a fork; every forked process is a session of its own and dies with this one, which dies with
-the supervisor. Orders are carried out between two imports too.
+the supervisor and takes the sessions with it. Orders are carried out between two imports too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from console.processes import die_with, kill_group
 
@@ -70,6 +70,7 @@ class Parent:
         for end in (self.wake_reader, self.wake_writer):
             end.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self.end())
         signal.set_wakeup_fd(self.wake_writer.fileno(), warn_on_full_buffer=False)
         self.selector = selectors.DefaultSelector()
         self.selector.register(channel, selectors.EVENT_READ)
@@ -104,7 +105,7 @@ class Parent:
         """Reads orders and forks. Returns in the forked process too."""
         data = self.channel.recv(1 << 16)
         if not data:
-            sys.exit(0)
+            self.end()
         *lines, self.received = (self.received + data).split(b"\n")
         for line in lines:
             order = json.loads(line)
@@ -126,11 +127,18 @@ class Parent:
         die_with(parent, signal.SIGKILL)
         os.setsid()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         self.selector.close()
         for end in (self.channel, self.wake_reader, self.wake_writer):
             end.close()
         return order
+
+    def end(self) -> NoReturn:
+        """Ends at once, with everything that was forked and what that has started."""
+        for pid in self.children:
+            kill_group(pid)
+        os._exit(0)
 
     def say(self, answer: dict[str, Any]) -> None:
         """Tells the supervisor; its death is noticed elsewhere."""

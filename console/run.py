@@ -73,15 +73,17 @@ def connect(access: Access) -> Tools:
     return Tools(access, Api(access.service("review"), token), open_store(settings), settings)
 
 
-def start_stack(home: Home, *, keep: bool, until: Callable[[stack.State], bool], quiet: bool = False) -> Access:
+def start_stack(home: Home, *, keep: bool, until: Callable[[stack.State], bool], patience: float = 120.0) -> Access:
     """Brings the stack up with a line that says what is awaited."""
     begun = time.monotonic()
-    if quiet or not show.err.is_terminal or stack.is_up(home):
-        return stack.bring_up(home, keep=keep, until=until)
+    if not show.err.is_terminal or stack.is_up(home):
+        return stack.bring_up(home, keep=keep, until=until, patience=patience)
     with show.err.status("Starting the stack") as status:
-        return stack.bring_up(
-            home, keep=keep, until=until, watch=lambda state: status.update(show.wait_message(state, begun))
-        )
+
+        def watch(state: stack.State) -> None:
+            status.update(show.wait_message(state, begun))
+
+        return stack.bring_up(home, keep=keep, until=until, patience=patience, watch=watch)
 
 
 def can_submit(state: stack.State) -> bool:

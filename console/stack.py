@@ -98,7 +98,7 @@ def bring_up(
         if state and state["state"] != "stopping":
             if watch:
                 watch(state)
-            if until(state):
+            if until(state) and (started or _is_steady(home, state)):
                 return access(home, started=started, state=state)
         elif not state and (spawned is None or spawned.poll() is not None):
             if spawned is not None and spawned.returncode not in {0, 3}:
@@ -112,18 +112,35 @@ def bring_up(
         time.sleep(POLL)
 
 
+def _is_steady(home: Home, state: State) -> bool:
+    """Whether the supervisor is still there a moment later: a killed one takes that moment to vanish."""
+    time.sleep(0.05)
+    return bool(read_state(home).get("pid") == state["pid"])
+
+
+_spawned: list[subprocess.Popen[bytes]] = []
+"""Kept so that a supervisor that ends before its caller is no surprise to anybody."""
+
+
 def spawn(home: Home) -> subprocess.Popen[bytes]:
     """Starts the supervisor, detached from this process and its terminal."""
     with home.log("supervisor").open("ab") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "console.supervisor"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=home.repository,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(home.repository), "HEATERS_DATA": str(home.data)},
+            env={
+                **os.environ,
+                **home.settings,
+                "PYTHONPATH": str(home.repository),
+                "HEATERS_DATA": str(home.data),
+            },
         )
+    _spawned.append(process)
+    return process
 
 
 def access(home: Home, *, started: bool = False, state: State | None = None) -> Access:

@@ -224,7 +224,7 @@ class Supervisor:
         services = [self.children[name] for name in SERVICES if name in self.children]
         await asyncio.gather(*(child.stop(signal.SIGTERM, STOP_PATIENCE) for child in services))
         last = [
-            (PRELOADER, signal.SIGKILL),
+            (PRELOADER, signal.SIGTERM),
             (OBJECTS, signal.SIGTERM),
             (BROKER, signal.SIGTERM),
             (DATABASE, signal.SIGINT),
@@ -456,6 +456,7 @@ class Supervisor:
                 log=self.home.log(PRELOADER),
                 folder=self.home.repository,
                 pass_fds=[theirs.fileno()],
+                death_signal=signal.SIGTERM,
             )
         self.talking = asyncio.create_task(self.preloader.talk(ours))
         return child
