@@ -1,6 +1,6 @@
-"""Generates what other systems read: a JSON Schema for each event type, and one AsyncAPI document for all of them.
+"""Generates what others read: a JSON Schema for each event type, one AsyncAPI document, and the flow in ARCHITECTURE.md.
 
-    python -m contracts.publish          writes contracts/schemas and contracts/asyncapi
+    python -m contracts.publish          writes contracts/schemas, contracts/asyncapi and the diagram
     python -m contracts.publish --check  exits 1 if what is checked in differs, or if a published version changed incompatibly
 """
 
@@ -14,11 +14,14 @@ from typing import Any
 from contracts.catalog import CATALOG, Entry
 from contracts.compat import changes_that_break
 from contracts.envelope import CONTENT_TYPE, SCHEMA_ROOT
-from contracts.topics import TOPICS
+from contracts.topics import DEAD_LETTERS, GENERATION, PROGRESS, TOPICS
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE / "schemas"
 ASYNCAPI = HERE / "asyncapi" / "heaters.asyncapi.json"
+ARCHITECTURE = HERE.parent / "ARCHITECTURE.md"
+FLOW_BEGINS = "<!-- flow: made by python -m contracts.publish -->"
+FLOW_ENDS = "<!-- flow ends -->"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -96,10 +99,37 @@ def _message(entry: Entry) -> dict[str, Any]:
     return message
 
 
+def flow() -> str:
+    """The flow of events between services, as a Mermaid diagram: an arrow for each producer, consumer and topic."""
+    arrows: dict[tuple[str, str, str], list[str]] = {}
+    for entry in CATALOG:
+        if entry.superseded_by is not None or entry.topic in (PROGRESS, DEAD_LETTERS, GENERATION):
+            continue
+        noun = entry.type.removeprefix("heaters.").rpartition(".v")[0].partition(".")[2]
+        for producer in entry.producers:
+            for consumer in entry.consumers:
+                arrows.setdefault((producer, consumer, entry.topic.name), []).append(noun)
+    lines = ["```mermaid", "flowchart LR"]
+    for (producer, consumer, topic), nouns in arrows.items():
+        said = ", ".join(nouns) if len(nouns) <= 3 else f"{', '.join(nouns[:2])} … {len(nouns)} types"
+        lines.append(f'    {producer} -- "{topic.removeprefix("heaters-")}: {said}" --> {consumer}')
+    return "\n".join([*lines, "```"])
+
+
+def architecture() -> str:
+    """ARCHITECTURE.md with its diagram made anew."""
+    text = ARCHITECTURE.read_text()
+    before, _, rest = text.partition(FLOW_BEGINS)
+    _, _, after = rest.partition(FLOW_ENDS)
+    return f"{before}{FLOW_BEGINS}\n{flow()}\n{FLOW_ENDS}{after}"
+
+
 def generated() -> dict[Path, str]:
     """Every generated file and its text."""
     files = {SCHEMAS / f"{entry.type}.json": _spell(schema_of(entry)) for entry in CATALOG}
     files[ASYNCAPI] = _spell(asyncapi())
+    if ARCHITECTURE.exists():
+        files[ARCHITECTURE] = architecture()
     return files
 
 
@@ -111,12 +141,12 @@ def differences() -> list[str]:
     """What is wrong with the checked-in files, a sentence each; none when they are in step and compatible."""
     files = generated()
     found = [
-        f"{path.relative_to(HERE)} is not what the models generate; run python -m contracts.publish."
+        f"{path.relative_to(HERE.parent)} is not what the models generate; run python -m contracts.publish."
         for path, text in files.items()
         if not path.exists() or path.read_text() != text
     ]
     found += [
-        f"{path.relative_to(HERE)} belongs to no event any more, but a published version stays for ever."
+        f"{path.relative_to(HERE.parent)} belongs to no event any more, but a published version stays for ever."
         for path in sorted(SCHEMAS.glob("*.json"))
         if path not in files
     ]
