@@ -224,13 +224,14 @@ def _load_transformers(spec: ModelSpec, compute: Compute) -> TransformersModel:
         raise ModelUnavailable("transformers is not installed; install Heaters with its embed extra and retry.") from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    commit = None if compute.offline or Path(spec.model_id).is_dir() else _commit_on_hub(spec)
-    where: dict[str, Any] = {
-        "revision": commit or spec.revision or "main",
-        "cache_dir": compute.cache_dir or None,
-        "local_files_only": commit is None,
-        "trust_remote_code": False,
-    }
+    if Path(spec.model_id).is_dir():
+        where: dict[str, Any] = {"local_files_only": True}
+        revision = _digest_of_folder(Path(spec.model_id))
+    else:
+        on_hub = None if compute.offline else _commit_on_hub(spec)
+        revision = on_hub or _commit_in_cache(spec, compute)
+        where = {"revision": revision, "cache_dir": compute.cache_dir or None, "local_files_only": on_hub is None}
+    where["trust_remote_code"] = False
     try:
         with _hub_failures(spec):
             # The slow form needs Pillow and numpy alone, and its results do not depend on another library's version.
@@ -253,7 +254,7 @@ def _load_transformers(spec: ModelSpec, compute: Compute) -> TransformersModel:
     # Weights published without a pooling layer get a random one, whose output would differ at every start.
     return TransformersModel(
         spec.model_id,
-        _revision(spec, network),
+        revision,
         network=network,
         processor=processor,
         has_pooler=not missing,
@@ -292,20 +293,37 @@ def _hub_failures(spec: ModelSpec) -> Iterator[None]:
         yield
     except _hub_errors() as error:
         logger.warning("the model %s cannot be had: %s", spec.model_id, _first_line(error))
-        revision = f" at revision {spec.revision}" if spec.revision else ""
-        raise ModelUnavailable(
-            f"The model {spec.model_id}{revision} is neither in the cache nor to be had from the hub; check its name, fetch it "
-            "into HEATERS_EMBED_CACHE_DIR on a machine that reaches the hub, or set HEATERS_EMBED_MODELS to "
-            f"{PACKAGED_MODEL}, whose weights are installed; then retry."
-        ) from error
+        raise _unavailable(spec) from error
 
 
-def _revision(spec: ModelSpec, network: Any) -> str:
-    """The hub's commit; for a folder, which has none, a digest of the files that decide the vectors."""
-    commit = getattr(network.config, "_commit_hash", None)
-    if commit:
-        return str(commit)
-    folder = Path(spec.model_id)
+def _unavailable(spec: ModelSpec) -> ModelUnavailable:
+    revision = f" at revision {spec.revision}" if spec.revision else ""
+    return ModelUnavailable(
+        f"The model {spec.model_id}{revision} is neither in the cache nor to be had from the hub; check its name, fetch it "
+        "into HEATERS_EMBED_CACHE_DIR on a machine that reaches the hub, or set HEATERS_EMBED_MODELS to "
+        f"{PACKAGED_MODEL}, whose weights are installed; then retry."
+    )
+
+
+def _commit_in_cache(spec: ModelSpec, compute: Compute) -> str:
+    """The commit of the wanted revision that the cache holds; ``ModelUnavailable`` without one."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(
+            spec.model_id, "config.json", cache_dir=compute.cache_dir or None, revision=spec.revision or None
+        )
+    except HFValidationError as error:
+        raise _unavailable(spec) from error
+    if not isinstance(found, str):
+        raise _unavailable(spec)
+    # The cache keeps each commit in a folder of that name.
+    return Path(found).parent.name
+
+
+def _digest_of_folder(folder: Path) -> str:
+    """A folder has no commit; this names the content of the files that decide its vectors."""
     digest = hashlib.sha256()
     for path in sorted({path for pattern in WEIGHT_FILES for path in folder.glob(pattern)}):
         digest.update(path.name.encode())

@@ -52,8 +52,11 @@ def take_keyframes(order: KeyframeOrder, desk: Desk) -> KeyframeResult:
 
     groups = strategies.plan(strategies.parse(order.strategy), order.frames)
     wanted = [offset for group in groups for offset in group]
+    pictures: dict[int, bytes] = {}
     with desk.step("stills"), desk.objects.open(order.video.key) as video:
-        pictures = dict(zip(wanted, stills(video, wanted, quality=desk.settings.embed_still_quality), strict=True))
+        for offset, picture in stills(video, wanted, quality=desk.settings.embed_still_quality):
+            pictures[offset] = picture
+            desk.progress(len(pictures), len(wanted), unit="stills", phase="stills")
     keyframes = []
     with desk.step("store"):
         for number, group in enumerate(groups):
