@@ -1,0 +1,319 @@
+"""Reads rows for the API's answers. Every query is bounded and walks an index.
+
+The log is read up to the oldest transaction still running: numbers commit out of order, and a reader that had gone past a
+late one would never see it. Positions compare within the life of one database cluster.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from contracts.events.v1.video import VideoProxied
+from services.review.api import cursors
+from services.review.api.shapes import (
+    ClipOut,
+    ClipPage,
+    DeadLetterDetail,
+    DeadLetterOut,
+    DeadLetterPage,
+    EditOut,
+    EditPage,
+    ErrorOut,
+    LogEntry,
+    LogPage,
+    ProgressOut,
+    VideoOut,
+    VideoPage,
+    VideoSummary,
+)
+from services.review.domain.clip import ClipState
+from services.review.domain.marks import Refused
+from services.review.domain.video import VideoState
+
+MAX_CLIPS_OF_A_VIDEO = 25_000
+FRESH_PROGRESS = timedelta(minutes=10)
+"""Progress older than this is of work that has died or was overtaken; it is not shown."""
+
+_VIDEO_COLUMNS = """video.id, video.source, video.state, video.title, video.tags, video.error, video.duplicate_of, video.mastered,
+    video.trace_id, video.created_at, video.changed_at, coalesce(video.frames, original.frames) AS frames,
+    coalesce(video.rate, original.rate) AS rate, coalesce(video.duration, original.duration) AS duration"""
+_VIDEO_TABLES = "video LEFT JOIN video AS original ON original.id = video.duplicate_of"
+_VIDEO = text(f"SELECT {_VIDEO_COLUMNS} FROM {_VIDEO_TABLES} WHERE video.id = :id")  # noqa: S608 - constants only.
+_VIDEOS = f"""
+    SELECT {_VIDEO_COLUMNS} FROM {_VIDEO_TABLES} WHERE %s ORDER BY video.created_at DESC, video.id DESC LIMIT :limit
+"""  # noqa: S608 - as above.
+
+_CLIP_COLUMNS = """id, video_id, state, start_frame, end_frame, version, approved_by, is_virtual, origin, confidence, tags,
+    parents, children, grouped_with, last_edit, error, created_at, changed_at,
+    CASE WHEN is_virtual THEN NULL ELSE facts->'exported'->'deliverables' END AS deliverables"""
+_CLIP = text(f"SELECT {_CLIP_COLUMNS} FROM clip WHERE id = :id")  # noqa: S608 - as above.
+_CLIPS_BY_ID = text(
+    f"SELECT {_CLIP_COLUMNS} FROM clip WHERE id = ANY(:ids) ORDER BY start_frame, id"  # noqa: S608 - as above.
+)
+_CLIPS = f"SELECT {_CLIP_COLUMNS} FROM clip WHERE %s ORDER BY %s LIMIT :limit"  # noqa: S608 - as above.
+_CLIP_COUNTS = text("""
+    SELECT video_id, state, count(*) AS clips FROM clip WHERE video_id = ANY(:ids) AND occupies GROUP BY video_id, state
+""")
+_PROGRESS = text("""
+    SELECT video_id, body, changed_at FROM progress WHERE video_id = ANY(:ids) AND changed_at > :since
+    ORDER BY changed_at, work_id LIMIT 1000
+""")
+_EDITS = text("""
+    SELECT id, video_id, kind, by, clips, made_at, release_at, undone_by FROM edit WHERE video_id = :id
+    ORDER BY made_at DESC, id LIMIT :limit
+""")
+_LOG_COLUMNS = "txid, seq, id, type, video_id, clip_id, origin, traceparent, happened_at, recorded_at"
+_SETTLED = "txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_LOG = f"""
+    SELECT {_LOG_COLUMNS}, body FROM event_log WHERE (txid, seq) > (:txid, :seq) AND {_SETTLED} %s
+    ORDER BY txid, seq LIMIT :limit
+"""  # noqa: S608 - as above.
+_LOG_HEAD = text(f"SELECT txid, seq FROM event_log WHERE {_SETTLED} ORDER BY txid DESC, seq DESC LIMIT 1")  # noqa: S608
+_PROGRESS_SINCE = text("""
+    SELECT video_id, body, changed_at FROM progress WHERE changed_at > :since ORDER BY changed_at LIMIT 500
+""")
+_PROGRESS_HEAD = text("SELECT max(changed_at) FROM progress")
+_PROXIED = text("SELECT facts->'proxied' AS proxied FROM video WHERE id = :id")
+_LETTER_COLUMNS = """id, consumers, topic, partition, "offset", code, reason, state, recorded_at, acted_at, acted_by"""
+_LETTERS = f"SELECT {_LETTER_COLUMNS} FROM dead_letter WHERE %s ORDER BY recorded_at DESC, id DESC LIMIT :limit"  # noqa: S608
+_LETTER = f"SELECT {_LETTER_COLUMNS}, key, value, headers FROM dead_letter WHERE id = :id"  # noqa: S608 - as above.
+_ACT = text("UPDATE dead_letter SET state = :state, acted_at = :now, acted_by = :by WHERE id = :id")
+
+
+async def video_page(
+    session: AsyncSession, now: datetime, state: VideoState | None, limit: int, cursor: str | None
+) -> VideoPage:
+    """Videos, newest first."""
+    after = cursors.read(cursor, cursors.moment, cursors.identifier)
+    conditions = ["true"]
+    values: dict[str, Any] = {"limit": limit + 1}
+    if state is not None:
+        conditions.append("video.state = :state")
+        values["state"] = state.value
+    if after is not None:
+        conditions.append("(video.created_at, video.id) < (:at, :id)")
+        values |= {"at": after[0], "id": after[1]}
+    rows = (await session.execute(text(_VIDEOS % " AND ".join(conditions)), values)).mappings().all()
+    shown = rows[:limit]
+    following = cursors.spell((shown[-1]["created_at"].isoformat(), shown[-1]["id"])) if len(rows) > limit else None
+    return VideoPage(videos=await _summaries(session, now, shown), next=following)
+
+
+async def video_of(session: AsyncSession, now: datetime, video_id: UUID, *, superseded: bool = False) -> VideoOut:
+    """A video with its clips; a duplicate with its original's. Raises ``Refused`` if there is none."""
+    row = (await session.execute(_VIDEO, {"id": video_id})).mappings().first()
+    if row is None:
+        raise Refused(f"There is no video {video_id}.", code="review.unknown_video")
+    (summary,) = await _summaries(session, now, [row])
+    where = "video_id = :id" if superseded else "video_id = :id AND occupies"
+    query = text(_CLIPS % (where, "start_frame, id"))
+    owner = row["duplicate_of"] or video_id
+    clips = (await session.execute(query, {"id": owner, "limit": MAX_CLIPS_OF_A_VIDEO})).mappings()
+    return VideoOut(**dict(summary), clips=[_clip(clip) for clip in clips])
+
+
+async def clip_page(
+    session: AsyncSession,
+    states: Collection[ClipState],
+    video_id: UUID | None,
+    limit: int,
+    cursor: str | None,
+) -> ClipPage:
+    """Clips: of one video in the order of its frames, of all videos oldest first."""
+    conditions = ["true"]
+    values: dict[str, Any] = {"limit": limit + 1}
+    if states:
+        conditions.append("state = ANY(:states)")
+        values["states"] = [state.value for state in states]
+    if video_id is not None:
+        conditions.append("video_id = :video_id")
+        values["video_id"] = video_id
+        order = "start_frame, id"
+        if after := cursors.read(cursor, cursors.frame, cursors.identifier):
+            conditions.append("(start_frame, id) > (:frame, :id)")
+            values |= {"frame": after[0], "id": after[1]}
+    else:
+        order = "created_at, video_id, start_frame, id"
+        kinds = (cursors.moment, cursors.identifier, cursors.frame, cursors.identifier)
+        if after := cursors.read(cursor, *kinds):
+            conditions.append("(created_at, video_id, start_frame, id) > (:at, :after_video, :frame, :id)")
+            values |= {"at": after[0], "after_video": after[1], "frame": after[2], "id": after[3]}
+    rows = (await session.execute(text(_CLIPS % (" AND ".join(conditions), order)), values)).mappings().all()
+    shown = rows[:limit]
+    following = None
+    if len(rows) > limit:
+        last = shown[-1]
+        place: tuple[object, ...] = (last["start_frame"], last["id"])
+        if video_id is None:
+            place = (last["created_at"].isoformat(), last["video_id"], *place)
+        following = cursors.spell(place)
+    return ClipPage(clips=[_clip(row) for row in shown], next=following)
+
+
+async def clip_of(session: AsyncSession, clip_id: UUID) -> ClipOut:
+    """A clip. Raises ``Refused`` if there is none."""
+    row = (await session.execute(_CLIP, {"id": clip_id})).mappings().first()
+    if row is None:
+        raise Refused(f"There is no clip {clip_id}.", code="review.unknown_clip")
+    return _clip(row)
+
+
+async def clips_of(session: AsyncSession, clip_ids: Collection[UUID]) -> list[ClipOut]:
+    """Those of the clips that there are."""
+    return [_clip(row) for row in (await session.execute(_CLIPS_BY_ID, {"ids": list(clip_ids)})).mappings()]
+
+
+async def edits_of(session: AsyncSession, video_id: UUID, limit: int) -> EditPage:
+    """A video's latest edits."""
+    rows = (await session.execute(_EDITS, {"id": video_id, "limit": limit})).mappings()
+    return EditPage(edits=[EditOut(**row) for row in rows])
+
+
+async def log_page(session: AsyncSession, after: tuple[int, int] | None, video_id: UUID | None, limit: int) -> LogPage:
+    """Events of the log, oldest first, of all videos or of one."""
+    txid, seq = after or (0, 0)
+    values: dict[str, Any] = {"txid": txid, "seq": seq, "limit": limit}
+    if video_id is not None:
+        values["video_id"] = video_id
+    query = text(_LOG % ("AND video_id = :video_id" if video_id is not None else ""))
+    rows = (await session.execute(query, values)).mappings().all()
+    entries = [
+        LogEntry(
+            position=f"{row['txid']}-{row['seq']}",
+            id=row["id"],
+            type=row["type"],
+            video_id=row["video_id"],
+            clip_id=row["clip_id"],
+            origin=row["origin"],
+            trace_id=row["traceparent"].split("-")[1] if row["traceparent"].count("-") == 3 else "",
+            happened_at=row["happened_at"],
+            recorded_at=row["recorded_at"],
+            body=row["body"],
+        )
+        for row in rows
+    ]
+    return LogPage(events=entries, next=entries[-1].position if len(entries) == limit else None)
+
+
+async def log_head(session: AsyncSession) -> tuple[int, int]:
+    """The position of the last event that readers may see."""
+    row = (await session.execute(_LOG_HEAD)).first()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+async def progress_since(session: AsyncSession, since: datetime) -> list[tuple[UUID, ProgressOut]]:
+    """Progress that came after a moment, with its video."""
+    rows = (await session.execute(_PROGRESS_SINCE, {"since": since})).mappings()
+    return [(row["video_id"], _progress(row)) for row in rows]
+
+
+async def progress_head(session: AsyncSession) -> datetime | None:
+    """When the latest progress came."""
+    at: datetime | None = (await session.execute(_PROGRESS_HEAD)).scalar()
+    return at
+
+
+async def proxied_of(session: AsyncSession, video_id: UUID) -> VideoProxied:
+    """What there is to play of a video. Raises ``Refused`` if there is no such video, or nothing yet."""
+    row = (await session.execute(_PROXIED, {"id": video_id})).mappings().first()
+    if row is None:
+        raise Refused(f"There is no video {video_id}.", code="review.unknown_video")
+    if row["proxied"] is None:
+        raise Refused("The video's review media do not exist yet; ask again later.", code="review.no_media")
+    return VideoProxied.model_validate(row["proxied"])
+
+
+async def dead_letter_page(session: AsyncSession, state: str | None, limit: int, cursor: str | None) -> DeadLetterPage:
+    """Dead letters, newest first."""
+    after = cursors.read(cursor, cursors.moment, cursors.identifier)
+    conditions = ["true"]
+    values: dict[str, Any] = {"limit": limit + 1}
+    if state is not None:
+        conditions.append("state = :state")
+        values["state"] = state
+    if after is not None:
+        conditions.append("(recorded_at, id) < (:at, :id)")
+        values |= {"at": after[0], "id": after[1]}
+    rows = (await session.execute(text(_LETTERS % " AND ".join(conditions)), values)).mappings().all()
+    shown = rows[:limit]
+    following = cursors.spell((shown[-1]["recorded_at"].isoformat(), shown[-1]["id"])) if len(rows) > limit else None
+    return DeadLetterPage(dead_letters=[DeadLetterOut(**row) for row in shown], next=following)
+
+
+async def dead_letter_of(session: AsyncSession, letter_id: UUID, *, lock: bool = False) -> DeadLetterDetail:
+    """A dead letter with its message. Raises ``Refused`` if there is none."""
+    query = text(_LETTER + (" FOR UPDATE" if lock else ""))
+    row = (await session.execute(query, {"id": letter_id})).mappings().first()
+    if row is None:
+        raise Refused(f"There is no dead letter {letter_id}.", code="review.unknown_dead_letter")
+    values = dict(row)
+    key, value = values.pop("key"), values.pop("value")
+    return DeadLetterDetail(**values, key_base64=_spell(key), value_base64=_spell(value), text=_as_text(value))
+
+
+async def close_dead_letter(session: AsyncSession, letter_id: UUID, state: str, by: str, now: datetime) -> None:
+    """Notes what an operator did with a dead letter."""
+    await session.execute(_ACT, {"id": letter_id, "state": state, "by": by, "now": now})
+
+
+async def _summaries(session: AsyncSession, now: datetime, rows: Collection[Mapping[Any, Any]]) -> list[VideoSummary]:
+    owners = {row["id"]: row["duplicate_of"] or row["id"] for row in rows}
+    ids = list({*owners.values(), *owners})
+    counts: dict[UUID, dict[ClipState, int]] = {}
+    for count in (await session.execute(_CLIP_COUNTS, {"ids": ids})).mappings():
+        counts.setdefault(count["video_id"], {})[ClipState(count["state"])] = count["clips"]
+    progress: dict[UUID, list[ProgressOut]] = {}
+    for told in (await session.execute(_PROGRESS, {"ids": ids, "since": now - FRESH_PROGRESS})).mappings():
+        progress.setdefault(told["video_id"], []).append(_progress(told))
+    return [
+        VideoSummary(
+            **{
+                **row,
+                "error": _error(row["error"]),
+                "duration": float(Fraction(row["duration"])) if row["duration"] else None,
+                "clip_states": counts.get(owners[row["id"]], {}),
+                "progress": progress.get(owners[row["id"]], []),
+            }
+        )
+        for row in rows
+    ]
+
+
+def _clip(row: Mapping[Any, Any]) -> ClipOut:
+    return ClipOut(
+        **{
+            **row,
+            "trace_id": row["id"].hex,
+            "error": _error(row["error"]),
+            "deliverables": row["deliverables"] or [],
+        }
+    )
+
+
+def _error(failure: Mapping[str, Any] | None) -> ErrorOut | None:
+    return ErrorOut(code=failure["code"], message=failure["message"], stage=failure["stage"]) if failure else None
+
+
+def _progress(row: Mapping[Any, Any]) -> ProgressOut:
+    return ProgressOut(**{**row["body"], "changed_at": row["changed_at"]})
+
+
+def _spell(raw: bytes | None) -> str | None:
+    return None if raw is None else base64.b64encode(raw).decode()
+
+
+def _as_text(raw: bytes | None) -> str | None:
+    if raw is None:
+        return None
+    try:
+        return raw[:20_000].decode()
+    except UnicodeDecodeError:
+        return None
