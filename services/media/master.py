@@ -15,7 +15,7 @@ import hashlib
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -39,12 +39,10 @@ from services.media.errors import Disagreement, PicturesChange, UnsupportedPixel
 from services.media.frame_index import FrameIndex
 from services.media.probe import Probe
 from services.media.proxy_video import refuse_leftovers
+from services.media.recipes import MasterSettings
 from services.media.sound import Placement, placed
 from services.media.timebase import nearest, sample_at
 from services.media.workers import Crew, Pipe
-
-REVISION = 1
-"""Raised whenever the same source and settings would give other bytes."""
 
 Progress = Callable[[int, int], None]
 
@@ -80,21 +78,6 @@ _SAME_SAMPLES = {
     "pal8": "bgra",
 }
 """Formats that FFV1 does not take, and one that holds exactly their samples."""
-
-
-@dataclass(frozen=True)
-class MasterSettings:
-    """What decides the bytes. Golomb-Rice coding is a quarter faster both ways than range coding, for 6 % more bytes."""
-
-    coder: int = 0
-    context: int = 0
-    slices: int = 16
-    threads: int = 2
-
-    def spelling(self) -> str:
-        """Everything that decides the bytes, as one line from which a recipe's hash is made."""
-        values = ",".join(f"{name}={value}" for name, value in sorted(asdict(self).items()))
-        return f"master/{REVISION}:{values}"
 
 
 @dataclass(frozen=True)

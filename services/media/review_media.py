@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -34,36 +34,16 @@ from services.media.frame_index import FrameIndex
 from services.media.planes import first_plane
 from services.media.probe import Probe
 from services.media.proxy_video import ProxyEncoding, ProxyWriter, proved_index
+from services.media.recipes import ReviewSettings
 from services.media.review_sound import ReviewSound, write_review_sound
 from services.media.sprites import Sprites, SpriteWriter, tile_interval
 from services.media.upright import Size, Upright, upright_size
 from services.media.workers import Crew, Pipe
 
-REVISION = 1
-"""Raised whenever the same source and settings would give other bytes."""
-
 _QUEUED_PIXELS = 1 << 24
 
 Progress = Callable[[int, int], None]
 """Called with frames done and frames promised."""
-
-
-@dataclass(frozen=True)
-class ReviewSettings:
-    """What decides the bytes. ``max_height`` in lines, bit rates in bit/s, ``tile_seconds`` from sprite to sprite."""
-
-    max_height: int = 540
-    preset: str = "superfast"
-    crf: int = 27
-    encoder_threads: int = 2
-    audio_bit_rate: int = 128_000
-    tile_height: int = 90
-    tile_seconds: int = 1
-
-    def spelling(self) -> str:
-        """Everything that decides the bytes, as one line from which a recipe's hash is made."""
-        values = ",".join(f"{name}={value}" for name, value in sorted(asdict(self).items()))
-        return f"review/{REVISION}:{values}"
 
 
 @dataclass(frozen=True)

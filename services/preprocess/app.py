@@ -1,0 +1,10 @@
+"""The preprocess service as the chassis runs it."""
+
+from __future__ import annotations
+
+from services.chassis.stage import Stage
+from services.preprocess.domain import MASTER, PROXY
+from services.preprocess.handlers import routes
+from services.preprocess.settings import Settings
+
+STAGE = Stage(name="preprocess", settings=Settings, routes=routes, jobs=(PROXY, MASTER))
