@@ -83,6 +83,7 @@ class Runtime:
                 traceparent=telemetry.current(),
                 event_id=event_id,
                 telemetry=self.telemetry,
+                settings=self.settings,
             )
 
     async def replay(

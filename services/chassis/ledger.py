@@ -71,6 +71,7 @@ class Ledger:
     event_id: UUID | None = None
     envelope: Envelope | None = None
     telemetry: Telemetry | None = None
+    settings: Any = None
 
     async def enqueue(
         self,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from services.chassis.settings import ChassisSettings
+from services.chassis.settings import ChassisSettings, Seconds
 from services.embed.domain import strategies
 from services.embed.domain.orders import BadModelName, ModelSpec, parse_models
 
@@ -36,7 +36,7 @@ class Settings(ChassisSettings):
     embed_exact_rows: int = Field(
         20_000, ge=0, description="Up to this many vectors of a model, search compares all; above, it uses the index."
     )
-    embed_query_timeout: timedelta = Field(timedelta(seconds=60), description="How long an image query may take in all.")
+    embed_query_timeout: Seconds = Field(timedelta(seconds=60), description="How long an image query may take in all.")
     embed_query_max_bytes: int = Field(20_000_000, ge=1, description="Largest image that a query may send.")
     embed_query_max_pixels: int = Field(50_000_000, ge=1, description="Most pixels that such an image may have.")
 

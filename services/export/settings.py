@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from services.chassis.settings import ChassisSettings
+from services.chassis.settings import ChassisSettings, Seconds
 from services.export.domain import Plan
 
 
@@ -14,7 +14,7 @@ class Settings(ChassisSettings):
     """What export needs to know beside what every service does."""
 
     export_profiles: tuple[str, ...] = Field((), description="Profiles that may be asked for; none named means all.")
-    export_longest_clip: timedelta = Field(timedelta(hours=6), description="Longest clip that is exported.")
+    export_longest_clip: Seconds = Field(timedelta(hours=6), description="Longest clip that is exported.")
     export_largest_picture: int = Field(
         8192 * 4320, ge=16, description="Most pixels a source picture may have to be exported."
     )

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from services.chassis.settings import ChassisSettings
+from services.chassis.settings import ChassisSettings, Seconds
 
 
 class Settings(ChassisSettings):
@@ -20,7 +20,7 @@ class Settings(ChassisSettings):
         "", description="Proxy for URL sources; it then decides which addresses can be reached. Empty: direct."
     )
     ingest_max_bytes: int = Field(200_000_000_000, ge=1, description="Largest source, in bytes.")
-    ingest_max_duration: timedelta = Field(timedelta(hours=24), description="Longest source.")
+    ingest_max_duration: Seconds = Field(timedelta(hours=24), description="Longest source.")
     ingest_max_pixels: int = Field(67_108_864, ge=1, description="Most pixels in a frame (8192x8192).")
     ingest_socket_timeout: float = Field(
         20.0, gt=0, description="Seconds without an answer after which a server is gone."

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from services.chassis.settings import ChassisSettings, load
 from services.media.recipes import MasterSettings, ReviewSettings
+
+
+def _to_number(value: Any) -> Any:
+    """The environment knows text only, and a literal number is no text."""
+    return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 class Settings(ChassisSettings):
@@ -29,10 +34,10 @@ class Settings(ChassisSettings):
     )
     preprocess_tile_height: int = Field(90, ge=16, le=360, description="Lines of a sprite.")
     preprocess_tile_seconds: int = Field(1, ge=1, le=60, description="Seconds from sprite to sprite.")
-    preprocess_master_coder: Literal[0, 1] = Field(
+    preprocess_master_coder: Annotated[Literal[0, 1], BeforeValidator(_to_number)] = Field(
         0, description="FFV1 coder of the master: 0 is faster, 1 makes files a little smaller."
     )
-    preprocess_master_slices: Literal[4, 9, 16, 24] = Field(
+    preprocess_master_slices: Annotated[Literal[4, 9, 16, 24], BeforeValidator(_to_number)] = Field(
         16, description="FFV1 slices of a master's frame, each with a CRC."
     )
 

@@ -6,20 +6,20 @@ from datetime import timedelta
 
 from pydantic import Field, field_validator
 
-from services.chassis.settings import ChassisSettings
+from services.chassis.settings import ChassisSettings, Seconds
 from services.review.domain.stalls import DEFAULT_PATIENCE
 
 
 class Settings(ChassisSettings):
     """What review needs to know beside what every service does."""
 
-    review_undo_window: timedelta = Field(
+    review_undo_window: Seconds = Field(
         timedelta(seconds=60),
         ge=timedelta(0),
         le=timedelta(days=1),
         description="How long a person's edit stays private and can be taken back without a trace.",
     )
-    review_sweep_interval: timedelta = Field(
+    review_sweep_interval: Seconds = Field(
         timedelta(seconds=30), gt=timedelta(0), description="How often the sweeper looks for what stalled."
     )
     review_patience: dict[str, timedelta] = Field(
