@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
+from functools import partial
 
 from contracts.errors import HeatersError, Permanent, Transient
 from contracts.values import Deliverable, DeliverableFile, FrameRange, ObjectRef, Verdict
@@ -186,16 +187,19 @@ def _material(footage: Footage, index: FrameIndex, desk: Desk, ways_out: ExitSta
     frame_index = index if footage.master is not None else index.without_addresses()
     stream = 0 if footage.master is not None else facts.stream_index
     pictures = ways_out.enter_context(FrameSource(_reader(desk, read, ways_out), frame_index, stream))
-    sounds: AudioSource | None = None
-    if footage.media.audio is not None:
-        # A master's sound begins with frame 0; a source's lies on the file's own axis.
-        origin = Fraction(0) if footage.master is not None else index.start
-        number = _sound_stream(desk, read) if footage.master is not None else footage.media.audio.stream_index
-        if number is not None:
-            sounds = ways_out.enter_context(AudioSource(_reader(desk, read, ways_out), number, origin=origin))
+    number = footage.media.audio.stream_index if footage.media.audio is not None else None
+    # A master's sound begins with frame 0; a source's lies on the file's own axis.
+    origin = index.start
+    if footage.master is not None:
+        number = _sound_stream(desk, read) if number is not None else None
+        origin = Fraction(0)
+
+    def open_sound(stream: int) -> AudioSource:
+        return ways_out.enter_context(AudioSource(_reader(desk, read, ways_out), stream, origin=origin))
+
     return render.Footage(
         pictures=pictures,
-        sounds=sounds,
+        sounds=None if number is None else partial(open_sound, number),
         frames=len(index),
         time_of=index.time,
         timebase=index.timebase,

@@ -85,13 +85,14 @@ class Sounds(Protocol):
 class Footage:
     """One video to cut from.
 
+    ``sounds`` opens another reader of the sound: clips that overlap each need one, others share.
     ``time_of(n)`` is when frame ``n`` is shown, in seconds after the start of frame 0; asked with ``frames``, it is the
     video's end. ``timebase`` holds all these times exactly. ``rotation`` is by how many degrees, counter-clockwise, the
     decoded pictures must be turned to stand upright.
     """
 
     pictures: Frames
-    sounds: Sounds | None
+    sounds: Callable[[], Sounds] | None
     frames: int
     time_of: Callable[[int], Fraction]
     timebase: Fraction
@@ -243,6 +244,7 @@ class _State:
     waiting: deque[int]
     opened: list[_ClipPass] = field(default_factory=list)
     closing: deque[_ClipPass] = field(default_factory=deque)
+    idle_sounds: list[Sounds] = field(default_factory=list)
 
 
 def _render_run(
@@ -266,7 +268,7 @@ def _render_run(
             while len(state.closing) > budget.closing:
                 yield state.closing.popleft().result()
             place = waiting.popleft()
-            opened.append(_ClipPass(place, footage, cuts[place], budget))
+            opened.append(_ClipPass(place, footage, cuts[place], budget, state.idle_sounds))
         for clip in opened:
             clip.add(number, frame)
         counted()
@@ -299,7 +301,7 @@ def _distinct_frames(ranges: Sequence[FrameRange]) -> int:
 class _ClipPass:
     """One clip while its frames pass. Its errors stay its own: after one, frames are let by until the clip ends."""
 
-    def __init__(self, place: int, footage: Footage, cut: Cut, budget: Budget) -> None:
+    def __init__(self, place: int, footage: Footage, cut: Cut, budget: Budget, idle_sounds: list[Sounds]) -> None:
         self.place = place
         self.frames = cut.frames
         self._footage = footage
@@ -314,6 +316,8 @@ class _ClipPass:
         self._meter = PictureMeter(footage.time_of, full_range=True, limits=budget.pictures)
         self._gray: PictureChain | None = None
         self._rgb: PictureChain | None = None
+        self._idle_sounds = idle_sounds
+        self._reader: Sounds | None = None
         self._sound: Iterator[AudioFrame] | None = None
         self._heard = Fraction(0)
 
@@ -353,7 +357,8 @@ class _ClipPass:
         )
         first_sound: AudioFrame | None = None
         if footage.sounds is not None:
-            self._sound = iter(footage.sounds.samples(self._start, self._start + self._length))
+            self._reader = self._idle_sounds.pop() if self._idle_sounds else footage.sounds()
+            self._sound = iter(self._reader.samples(self._start, self._start + self._length))
             first_sound = next(self._sound, None)
         for profile in self._cut.profiles:
             path = self._cut.folder / profile.name / f"{self._cut.stem}.{profile.extension}"
@@ -386,6 +391,8 @@ class _ClipPass:
         try:
             with translated(f"finishing the clip {self.frames}"):
                 self._feed_sound(self._length + 1)
+                if self._reader is not None:
+                    self._idle_sounds.append(self._reader)
                 for writer in self._writers:
                     writer.end()
         except HeatersError as error:

@@ -75,8 +75,11 @@ class PictureChain:
             self._graph = self._build(frame)
         frame.pts = ordinal
         frame.time_base = _TICK
+        said = frame.colorspace
+        # The scaler has to know what is assumed; whoever reads the frame next, what was said.
         frame.colorspace = _matrix(frame)
         self._graph.push(frame)
+        frame.colorspace = said
         yield from self._drain()
 
     def flush(self) -> Iterator[tuple[int, VideoFrame]]:

@@ -68,7 +68,9 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
         media=known.facts,
         index=store.put_bytes(index.to_bytes(), "videos/v/proxy/index.bin", "application/octet-stream"),
         captions=(
-            CaptionAsset(language="en", origin="sidecar", object=store.put_bytes(captions, "videos/v/en.vtt", "text/vtt")),
+            CaptionAsset(
+                language="en", origin="sidecar", object=store.put_bytes(captions, "videos/v/en.vtt", "text/vtt")
+            ),
         ),
     )
     mastered = plain.model_copy(
@@ -110,7 +112,9 @@ def test_every_clip_holds_exactly_its_frames_at_their_times(shelf: Shelf, tmp_pa
 def test_master_and_source_give_the_same_pictures_and_sound(shelf: Shelf, tmp_path: Path) -> None:
     heard = []
     for name in ("mastered", "unmastered"):
-        outcome = exported(shelf, [order(getattr(shelf, name), 33, 111, profiles=("archive-ffv1",))], tmp_path / name)[0]
+        outcome = exported(shelf, [order(getattr(shelf, name), 33, 111, profiles=("archive-ffv1",))], tmp_path / name)[
+            0
+        ]
         file = next(file for file in outcome.deliverables[0].files if file.role == "video")
         heard.append(decoded(shelf.store.fetch(file.object, tmp_path / f"{name}.mkv")))
     assert heard[0][:2] == heard[1][:2]
@@ -149,6 +153,9 @@ def test_the_same_order_gives_the_same_bytes_again(shelf: Shelf, tmp_path: Path)
     first = exported(shelf, [wanted], tmp_path / "a")[0]
     # Another batch, another order of work: the bytes must not know.
     second = exported(shelf, [order(shelf.mastered, 0, 70), wanted], tmp_path / "b")[1]
+    for one, two in zip(first.deliverables, second.deliverables, strict=True):
+        for a, b in zip(one.files, two.files, strict=True):
+            assert a == b
     assert first == second
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -145,7 +146,7 @@ def footage_of(path: Path, **facts: object) -> Footage:
         picture = file.streams.video[0].index
     return Footage(
         pictures=FrameSource(path, index, picture),
-        sounds=AudioSource(path, sound, origin=index.start) if sound is not None else None,
+        sounds=partial(AudioSource, path, sound, origin=index.start) if sound is not None else None,
         frames=len(index),
         time_of=index.time,
         timebase=index.timebase,
