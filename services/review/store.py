@@ -316,13 +316,10 @@ async def save_dead_letter(session: AsyncSession, event: DeadLetterRecorded) -> 
             "partition": event.partition,
             "offset": event.offset,
             "code": event.code,
-            # PostgreSQL's text holds no NUL, and a reason may quote one.
-            "reason": event.reason.replace("\x00", "\ufffd"),
+            "reason": event.reason,
             "key": _bytes(event.key_base64),
             "value": _bytes(event.value_base64),
-            "headers": json.dumps(
-                [[header.name.replace("\x00", "\ufffd"), header.value_base64] for header in event.headers]
-            ),
+            "headers": json.dumps([[header.name, header.value_base64] for header in event.headers]),
             "recorded_at": event.recorded_at,
         },
     )

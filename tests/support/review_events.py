@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from uuid import UUID
 
 from contracts.events.base import Event
@@ -124,7 +125,7 @@ def detected(
         run=run,
         detector=Detector(name="adaptive", version="1"),
         frames=frames,
-        clips=tuple(FrameRange(start=a, end=b) for a, b in zip(edges, edges[1:], strict=False)),
+        clips=tuple(FrameRange(start=a, end=b) for a, b in pairwise(edges)),
         transitions=tuple(
             Transition(kind=TransitionKind.CUT, frames=FrameRange(start=cut, end=cut + 1), confidence=0.5 + n / 10)
             for n, cut in enumerate(cuts)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from contracts.errors import Permanent, Transient
-from contracts.values import AudioFacts, MediaFacts, VideoFacts
+from contracts.values import AudioFacts, Finding, MediaFacts, VideoFacts
 from services.ingest.domain import Attempt, Next, check_expectations, next_step
 
 
@@ -22,26 +22,28 @@ def transient(code):
     [
         (Attempt("primary"), Next.KEEP),
         (Attempt("fallback", normalised=True), Next.KEEP),
-        # A merge at fault is mended, once; a single file at fault is not.
-        (Attempt("primary", permanent("media.truncated"), downloaded=True, merged=True), Next.NORMALISE),
-        (Attempt("primary", permanent("ingest.missing_stream"), downloaded=True, merged=True), Next.NORMALISE),
-        (Attempt("primary", transient("ingest.wrong_duration"), downloaded=True, merged=True), Next.NORMALISE),
-        (Attempt("primary", permanent("media.truncated"), downloaded=True, merged=True, normalised=True), Next.FALL_BACK),
-        (Attempt("primary", permanent("media.truncated"), downloaded=True), Next.FALL_BACK),
-        (Attempt("primary", permanent("media.not_a_video"), downloaded=True), Next.FALL_BACK),
-        (Attempt("primary", transient("ingest.wrong_duration"), downloaded=True), Next.FALL_BACK),
+        # A merge whose fault encoding mends is mended, once; damage and loss are not.
+        (Attempt("primary", permanent("ingest.broken_timestamps"), chosen=True, downloaded=True, merged=True), Next.NORMALISE),
+        (Attempt("primary", permanent("ingest.broken_timestamps"), chosen=True, downloaded=True, merged=True, normalised=True), Next.FALL_BACK),
+        (Attempt("primary", permanent("media.truncated"), chosen=True, downloaded=True, merged=True), Next.FALL_BACK),
+        (Attempt("primary", permanent("ingest.missing_stream"), chosen=True, downloaded=True, merged=True), Next.FALL_BACK),
+        (Attempt("primary", permanent("media.truncated"), chosen=True, downloaded=True), Next.FALL_BACK),
+        (Attempt("primary", permanent("media.not_a_video"), chosen=True, downloaded=True), Next.FALL_BACK),
+        (Attempt("primary", transient("ingest.wrong_duration"), chosen=True, downloaded=True), Next.FALL_BACK),
         # A fault of the primary formats alone leads to the others.
         (Attempt("primary", permanent("ingest.format_unavailable")), Next.FALL_BACK),
-        (Attempt("primary", permanent("ingest.http_403")), Next.FALL_BACK),
-        (Attempt("primary", transient("ingest.missing_fragment")), Next.FALL_BACK),
+        (Attempt("primary", permanent("ingest.http_403"), chosen=True), Next.FALL_BACK),
+        (Attempt("primary", transient("ingest.missing_fragment"), chosen=True), Next.FALL_BACK),
         # No format helps against a bad network, a full disk, or a page that refuses.
         (Attempt("primary", transient("ingest.unreachable")), Next.GIVE_UP),
-        (Attempt("primary", transient("media.disk_full"), downloaded=True, merged=True), Next.GIVE_UP),
+        (Attempt("primary", transient("ingest.unreachable"), chosen=True), Next.GIVE_UP),
+        (Attempt("primary", permanent("ingest.http_404")), Next.GIVE_UP),
+        (Attempt("primary", transient("media.disk_full"), chosen=True, downloaded=True, merged=True), Next.GIVE_UP),
         *((Attempt("primary", permanent(f"ingest.{code}")), Next.GIVE_UP)
           for code in ("drm", "live", "premiere", "private", "geo", "bot_check", "forbidden_address", "over_limits")),
-        (Attempt("primary", permanent("media.over_limits"), downloaded=True, merged=True), Next.GIVE_UP),
+        (Attempt("primary", permanent("media.over_limits"), chosen=True, downloaded=True, merged=True), Next.GIVE_UP),
         # After the fallback there is nothing left.
-        (Attempt("fallback", permanent("media.truncated"), downloaded=True, merged=True), Next.GIVE_UP),
+        (Attempt("fallback", permanent("media.truncated"), chosen=True, downloaded=True, merged=True), Next.GIVE_UP),
         (Attempt("fallback", transient("ingest.missing_fragment")), Next.GIVE_UP),
     ],
 )  # fmt: skip
@@ -82,3 +84,12 @@ def test_missing_sound_is_a_fault_where_the_page_offers_some():
 def test_a_file_much_shorter_than_its_page_says_is_at_fault(lasts, said, faulty):
     fault = check_expectations(facts(lasts, audio=True), expects_audio=True, expected_duration=Fraction(said))
     assert (fault is not None and fault.code == "ingest.wrong_duration") is faulty
+
+
+def test_only_a_merge_is_blamed_for_broken_times():
+    broken = [Finding(code="media.timestamps_mended", message="x")]
+    expected = {"expects_audio": True, "expected_duration": None}
+    fault = check_expectations(facts(10, audio=True), broken, merged=True, **expected)
+    assert fault is not None
+    assert fault.code == "ingest.broken_timestamps"
+    assert check_expectations(facts(10, audio=True), broken, merged=False, **expected) is None

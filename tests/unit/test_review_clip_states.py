@@ -56,7 +56,7 @@ embedding_started  +        +        +        em-ing   em-ing   em-ing   em-ing 
 embedded           +        +        +        em-ed    em-ed    em-ed    em-ed    em-ed    em-ed    em-ed    em-ed    em-ed    =        +        +
 embedding_failed   +        +        +        em-fail  em-fail  em-fail  em-fail  em-fail  em-fail  em-fail  em-fail  =        =        +        +
 cleaned            +        +        +        +        +        +        +        +        +        +        +        +        +        cleaned  =
-"""  # noqa: E501
+"""
 
 NAMES = {
     "approve": ClipState.REVIEW_APPROVED,

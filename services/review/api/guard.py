@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.review.api.problems import problem
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-class _TooLarge(Exception):  # noqa: N818 - never leaves this module.
-    pass
 
 
 class Guard:
@@ -54,7 +51,6 @@ class Guard:
         if refusal := self._refusal(scope["method"], headers):
             await problem(*refusal)(scope, receive, send)
             return
-        started = False
         taken = 0
 
         async def bounded() -> Message:
@@ -63,13 +59,12 @@ class Guard:
             if message["type"] == "http.request":
                 taken += len(message.get("body", b""))
                 if taken > self._limit:
-                    raise _TooLarge
+                    status, _, detail = self._too_large()
+                    raise HTTPException(status, detail)
             return message
 
         async def dressed(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 fields = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     fields.setdefault(name, value)
@@ -77,12 +72,7 @@ class Guard:
                     fields.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        try:
-            await self._app(scope, bounded, dressed)
-        except _TooLarge:
-            if started:
-                raise
-            await problem(*self._too_large())(scope, receive, send)
+        await self._app(scope, bounded, dressed)
 
     def _refusal(self, method: str, headers: Headers) -> tuple[int, str, str] | None:
         host = headers.get("host", "")

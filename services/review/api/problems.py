@@ -37,6 +37,9 @@ STATUS = {
 }
 """The status of a code; of the others, those of review are conflicts with the present state."""
 
+CODES = {404: "http.not_found", 405: "http.method_not_allowed", 413: "http.too_large"}
+"""Codes of errors that the framework finds."""
+
 
 class EditConflict(HeatersError):  # noqa: N818 - named as the roots are.
     """An edit that was refused, with the present state of the clips it named."""
@@ -81,7 +84,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, f"http.{error.status_code}", str(error.detail))
+        return problem(error.status_code, CODES.get(error.status_code, f"http.{error.status_code}"), str(error.detail))
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(OSError)

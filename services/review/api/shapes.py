@@ -35,6 +35,21 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_storable(cls, given: Any) -> Any:
+        if _holds_nul(given):
+            raise ValueError("texts hold no NUL character")
+        return given
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(item) for pair in value.items() for item in pair)
+    return isinstance(value, list) and any(_holds_nul(item) for item in value)
+
 
 class ErrorOut(BaseModel):
     """Why something failed."""
