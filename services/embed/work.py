@@ -53,7 +53,10 @@ def take_keyframes(order: KeyframeOrder, desk: Desk) -> KeyframeResult:
     groups = strategies.plan(strategies.parse(order.strategy), order.frames)
     wanted = [offset for group in groups for offset in group]
     pictures: dict[int, bytes] = {}
-    with desk.step("stills"), desk.objects.open(order.video.key) as video:
+    with desk.step("fetch"):
+        # Frames of a delivered file are counted from its start, so nearly all of it is read; this way it is also proven whole.
+        video = desk.objects.fetch(order.video, desk.scratch / "video")
+    with desk.step("stills"):
         for offset, picture in stills(video, wanted, quality=desk.settings.embed_still_quality):
             pictures[offset] = picture
             desk.progress(len(pictures), len(wanted), unit="stills", phase="stills")
