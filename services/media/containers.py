@@ -45,6 +45,8 @@ def opened(file: MediaFile) -> Iterator[InputContainer]:
         NotAVideo: no format that the house reads.
     """
     target = os.fspath(file) if isinstance(file, (str, Path)) else file
+    if hasattr(target, "seek"):
+        target.seek(0)  # An open file may have been read before; a container begins at its beginning.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file,pipe"}
     try:
         container = av.open(target, mode="r", options=options, metadata_errors="replace")
