@@ -221,43 +221,24 @@ class Next(Enum):
 class Attempt:
     """How one attempt to download ended.
 
-    ``fault`` is what went wrong, ``downloaded`` whether all bytes had arrived by then, ``merged`` whether two streams were
+    ``fault`` is what went wrong, ``chosen`` whether formats could be chosen at all, ``downloaded`` whether all bytes had arrived by then, ``merged`` whether two streams were
     joined, ``normalised`` whether the result was re-encoded already.
     """
 
     method: Literal["primary", "fallback"]
     fault: HeatersError | None = None
+    chosen: bool = False
     downloaded: bool = False
     merged: bool = False
     normalised: bool = False
 
 
-MERGE_FAULTS = frozenset(
-    {
-        "ingest.missing_stream",
-        "ingest.wrong_duration",
-        "media.corrupt",
-        "media.disagreement",
-        "media.encoding_failed",
-        "media.not_a_video",
-        "media.truncated",
-    }
-)
-"""Faults that a merge can cause in sound streams: bad container, broken timestamps, missing streams, wrong duration."""
+NO_SUCH_FORMAT = "ingest.format_unavailable"
+
+MENDABLE = frozenset({"ingest.broken_timestamps"})
+"""Faults of a merge that a light re-encoding mends. What is missing or damaged it could only hide."""
 
 _HOPELESS = REFUSED_FOR_GOOD - {"media.not_a_video", "media.no_video_stream", "media.empty_file"}
-
-_ABOUT_THE_PAGE = frozenset(
-    {
-        "ingest.age_restricted",
-        "ingest.bot_check",
-        "ingest.certificate",
-        "ingest.geo",
-        "ingest.not_found",
-        "ingest.private",
-        "ingest.rate_limited",
-    }
-)
 
 _ABOUT_THIS_MACHINE = frozenset({"ingest.disk_full", "media.disk_full", "media.out_of_memory", "media.read_failed"})
 
@@ -265,17 +246,20 @@ _ABOUT_THIS_MACHINE = frozenset({"ingest.disk_full", "media.disk_full", "media.o
 def next_step(attempt: Attempt) -> Next:
     """What follows an attempt.
 
-    A healthy file is kept untouched. Only a primary download that arrived whole and whose merge is faulty is normalised;
-    any other fault of the primary formats leads to the fallback, unless no format could help: the page itself is refused,
-    or the network failed, and the same formats are tried again later.
+    A healthy file is kept untouched. Only a primary download that arrived whole and whose merge has a fault that encoding
+    mends is normalised; any other fault of the primary formats leads to the fallback, unless no format could help: the page
+    itself is refused, or the network failed, and the same formats are tried again later.
     """
     fault = attempt.fault
     if fault is None:
         return Next.KEEP
-    if attempt.method == "fallback" or fault.code in _HOPELESS | _ABOUT_THE_PAGE:
+    if attempt.method == "fallback" or fault.code in _HOPELESS:
         return Next.GIVE_UP
+    if not attempt.chosen:
+        # A page that cannot be looked at looks no better with other formats in mind.
+        return Next.FALL_BACK if fault.code == NO_SUCH_FORMAT else Next.GIVE_UP
     if attempt.downloaded:
-        if attempt.merged and not attempt.normalised and fault.code in MERGE_FAULTS:
+        if attempt.merged and not attempt.normalised and fault.code in MENDABLE:
             return Next.NORMALISE
         return Next.GIVE_UP if fault.code in _ABOUT_THIS_MACHINE else Next.FALL_BACK
     if isinstance(fault, Transient) and fault.code != "ingest.missing_fragment":
@@ -284,11 +268,16 @@ def next_step(attempt: Attempt) -> Next:
 
 
 def check_expectations(
-    facts: MediaFacts, *, expects_audio: bool, expected_duration: Fraction | None
+    facts: MediaFacts,
+    findings: Sequence[Finding] = (),
+    *,
+    expects_audio: bool,
+    expected_duration: Fraction | None,
+    merged: bool = False,
 ) -> HeatersError | None:
     """What a complete file still lacks of what its page promised, if anything.
 
-    ``expected_duration`` in seconds. Pages round to the second, so up to 2 s or 2 % are no difference; a live recording's
+    ``findings`` are those of its probe. ``expected_duration`` in seconds. Pages round to the second, so up to 2 s or 2 % are no difference; a live recording's
     page may say less than there is, so only a shorter file is at fault.
     """
     if expects_audio and facts.audio is None:
@@ -304,6 +293,11 @@ def check_expectations(
                 f"{float(facts.duration):.1f} s. It is fetched again.",
                 code="ingest.wrong_duration",
             )
+    if merged and any(finding.code == "media.timestamps_mended" for finding in findings):
+        return Permanent(
+            "The times of its pictures were broken by joining its streams. It is encoded afresh.",
+            code="ingest.broken_timestamps",
+        )
     return None
 
 

@@ -20,7 +20,7 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 from yt_dlp.utils import YoutubeDLError
 
-from contracts.errors import HeatersError, Permanent
+from contracts.errors import HeatersError, Permanent, Transient
 from contracts.values import spell_ratio
 from services.ingest.addresses import check_url, forbidden
 from services.ingest.captions import READABLE, to_vtt
@@ -230,14 +230,21 @@ class Page:
         try:
             with translated(self._guard):
                 fetched, _ = self._ydl.dl(str(path), {**merged, **chosen}, subtitle=subtitle)
+        except HeatersError as error:
+            if re.fullmatch(r"ingest\.http_4\d\d", error.code) and chosen.get("protocol") not in {"http", "https"}:
+                raise Transient(
+                    f"A part of the video is missing on the server; it is tried again later by itself. ({error.message})",
+                    code="ingest.missing_fragment",
+                ) from error
+            raise
         finally:
             self._ydl._progress_hooks.remove(hear)  # noqa: SLF001 - there is no public way to take a hook back.
-        if not fetched or not path.is_file():
+        # For captions the library gives no answer at all.
+        if fetched is False or not path.is_file():
             if len(self._guard.refused) > refusals:
                 raise forbidden(self._guard.refused[-1])
             said = (self._log.errors[errors:] or ["the download ended without a file"])[-1]
-            status = re.search(r"HTTP Error (\d{3})", said)
-            raise classify(said, status=int(status[1]) if status else None)
+            raise classify(said)
 
     def _listener(self, tell: Tell, before: float, total: float | None) -> Tell:
         """Tells of one stream's bytes as part of all; stops a download that outgrows the limit."""

@@ -94,7 +94,8 @@ _RULES = (
     _rule(
         "missing_fragment",
         Transient,
-        r"fragment .{0,60}(not found|unable to continue|unavailable)|fragment not found|giving up after .{0,20}fragment",
+        r"fragment .{0,60}(not found|unable to continue|unavailable)|fragment not found|giving up after .{0,20}fragment|"
+        r"did not get any data blocks",
         "A part of the video is missing on the server; it is tried again later by itself.",
     ),
     _rule(
@@ -122,7 +123,7 @@ _RULES = (
         "unreachable",
         Transient,
         r"timed? ?out|connection (refused|reset|aborted)|name resolution|name or service not known|getaddrinfo|"
-        r"remote end closed|network is unreachable|no route to host|incomplete ?read|EOF occurred|failed to resolve",
+        r"remote end closed|network is unreachable|no route to host|incomplete ?read|more expected|EOF occurred|failed to resolve",
         "The server does not answer; it is tried again later by itself.",
         "TransportError",
         "IncompleteRead",
@@ -167,6 +168,8 @@ def classify(message: str, *, status: int | None = None, kinds: Collection[str] 
     exceptions that led to it.
     """
     said = _plain(message)
+    if status is None and (found := re.search(r"HTTP Error (\d{3})", said)):
+        status = int(found[1])
     for rule in _RULES:
         if rule.code == "ingest.unreachable" and status is not None:
             break

@@ -24,6 +24,7 @@ from services.ingest.addresses import check_url
 from services.ingest.domain import (
     CONTENT_TYPES,
     FALLBACK,
+    NO_SUCH_FORMAT,
     PRIMARY,
     Attempt,
     FetchInput,
@@ -38,10 +39,11 @@ from services.ingest.domain import (
     tidy_title,
     title_of_source,
 )
-from services.ingest.download import Page, opened_page, over_limits
+from services.ingest.download import Page, Stream, opened_page, over_limits
 from services.ingest.network import Guard, guarded
 from services.ingest.settings import Settings
 from services.media.captions import write_vtt
+from services.media.merge import merge, normalise
 from services.media.probe import Probe, ProbeLimits, probe
 from services.media.subtitles import read_subtitles
 
@@ -181,7 +183,7 @@ def _from_url(order: FetchInput, source: UrlSource, desk: Desk) -> Fetched:
     check_url(source.url, allow_private=settings.ingest_allow_private_addresses)
     record: list[dict[str, Any]] = []
     with guarded(allow_private=settings.ingest_allow_private_addresses, exempt=_exempt(settings.ingest_proxy)) as guard:
-        trial = _try(order, source, "primary", PRIMARY, guard, desk)
+        first = trial = _try(order, source, "primary", PRIMARY, guard, desk)
         while True:
             record.append(_account(trial))
             following = next_step(trial.attempt)
@@ -195,9 +197,17 @@ def _from_url(order: FetchInput, source: UrlSource, desk: Desk) -> Fetched:
                 for path in trial.streams:
                     path.unlink(missing_ok=True)
             if following is Next.GIVE_UP:
-                assert trial.attempt.fault is not None  # noqa: S101 - only a fault leads here.
-                raise trial.attempt.fault
+                raise _last_word(first.attempt, trial.attempt)
             trial = _try(order, source, "fallback", FALLBACK, guard, desk, before=trial)
+
+
+def _last_word(first: Attempt, last: Attempt) -> HeatersError:
+    """The fault to report when nothing is left to try."""
+    if last.fault is not None and (last.fault.code != NO_SUCH_FORMAT or first.fault is None):
+        return last.fault
+    # That there is no second choice of formats explains nothing; why the first failed does.
+    assert first.fault is not None  # noqa: S101 - only a fault leads here.
+    return first.fault
 
 
 def _try(
@@ -215,6 +225,7 @@ def _try(
     try:
         with desk.step(f"download ({method})"), opened_page(source.url, formats, guard, desk.settings) as page:
             trial.page = page
+            trial.attempt = Attempt(method, chosen=True)
             fault = before.attempt.fault if before is not None else None
             if (
                 before is not None
@@ -229,7 +240,7 @@ def _try(
                 desk.kept, method, lambda done, total: desk.progress(done, total, unit="bytes", phase="download")
             )
             trial.streams = [stream.path for stream in streams]
-            trial.attempt = Attempt(method, downloaded=True, merged=len(streams) > 1)
+            trial.attempt = Attempt(method, chosen=True, downloaded=True, merged=len(streams) > 1)
             captions, missed = page.captions(
                 desk.scratch, order.options.caption_languages, desk.settings.ingest_max_captions
             )
@@ -237,52 +248,64 @@ def _try(
                 (each.language, "automatic" if each.automatic else "downloaded", each.vtt) for each in captions
             )
             trial.missed = tuple(missed)
-        trial.path = _joined(trial.streams, desk.scratch / f"{method}.mp4", desk)
-        trial.proof = _proven(trial.path, trial.page, desk)
+        trial.path = _joined(streams, desk.scratch / method, desk)
+        trial.proof = _probed(trial.path, page, desk)
+        trial.attempt = replace(trial.attempt, fault=_fault_of(trial, page))
     except HeatersError as fault:
         trial.attempt = replace(trial.attempt, fault=fault)
     return trial
 
 
-def _joined(streams: Sequence[Path], target: Path, desk: Desk) -> Path:
+def _joined(streams: Sequence[Stream], target: Path, desk: Desk) -> Path:
     if len(streams) == 1:
-        return streams[0]
-    from services.media.merge import merge_streams
-
+        return streams[0].path
+    pictures = next((each.path for each in streams if each.has_video), streams[0].path)
+    sound = next((each.path for each in streams if each.has_audio and each.path != pictures), streams[-1].path)
     with desk.step("merge"):
         desk.progress(0, None, unit="bytes", phase="merge")
-        return merge_streams(streams, target)
+        return merge(pictures, sound, target)
 
 
-def _proven(path: Path, page: Page, desk: Desk) -> Probe:
+def _probed(path: Path, page: Page, desk: Desk) -> Probe:
     with desk.step("probe"):
         desk.progress(0, None, unit="bytes", phase="probe")
         try:
-            proof = probe(path, limits=_limits(desk.settings))
+            return probe(path, limits=_limits(desk.settings))
         except HeatersError as error:
             # The name of the half-way file says nothing to a person.
             said = error.message.replace(path.name, repr(page.title or "the file behind the address"))
             raise type(error)(said, code=error.code) from error
-    fault = check_expectations(proof.facts, expects_audio=page.expects_audio, expected_duration=page.duration)
-    if fault is not None:
-        raise fault
-    return proof
+
+
+def _fault_of(trial: _Trial, page: Page) -> HeatersError | None:
+    assert trial.proof is not None  # noqa: S101 - asked only of what was probed.
+    return check_expectations(
+        trial.proof.facts,
+        trial.proof.findings,
+        expects_audio=page.expects_audio,
+        expected_duration=page.duration,
+        merged=trial.attempt.merged and not trial.attempt.normalised,
+    )
 
 
 def _normalised(trial: _Trial, desk: Desk) -> _Trial:
-    """The same streams encoded afresh, because their merge is faulty."""
-    from services.media.merge import normalise
-
-    page = trial.page
-    assert page is not None  # noqa: S101 - only what was downloaded is normalised.
-    done = replace(trial.attempt, fault=None, normalised=True)
-    again = replace(trial, attempt=done)
+    """The same pictures and sound encoded afresh, because their merge is faulty."""
+    assert trial.page is not None  # noqa: S101 - only what was downloaded, joined and probed is normalised.
+    assert trial.path is not None  # noqa: S101 - as above.
+    assert trial.proof is not None  # noqa: S101 - as above.
+    again = replace(trial, attempt=replace(trial.attempt, fault=None, normalised=True))
     try:
         with desk.step("normalise"):
-            again.path = normalise(trial.streams, desk.scratch / "normalised.mp4", desk.progress)
-        again.proof = _proven(again.path, page, desk)
+            again.path = normalise(
+                trial.path,
+                trial.proof,
+                desk.scratch / "normalised",
+                lambda done, total: desk.progress(done, total, unit="frames", phase="normalise"),
+            )
+        again.proof = _probed(again.path, trial.page, desk)
+        again.attempt = replace(again.attempt, fault=_fault_of(again, trial.page))
     except HeatersError as fault:
-        again.attempt = replace(done, fault=fault)
+        again.attempt = replace(again.attempt, fault=fault)
     return again
 
 

@@ -6,6 +6,7 @@ an end over its own start, and bounded in number. Bitmap tracks are not read: th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,9 @@ from services.media.timebase import nearest
 
 MAX_CUES = 200_000
 """Of one track: more than a cue a second for two days."""
+
+_STYLING = re.compile(r"\{\\[^}]*\}")
+"""Override tags, which the decoders put in for italics and the like."""
 
 _LONGEST_OPEN_CUE = 5_000
 """How long, in ms, a cue is shown that names no end and has no successor sooner."""
@@ -64,7 +68,8 @@ def _text(packet: Packet[Any]) -> str:
         # One damaged cue is no reason to lose the others.
         return ""
     lines = [part.dialogue.decode("utf-8", errors="replace") for part in decoded if isinstance(part, AssSubtitle)]
-    return "\n".join(line.strip() for text in lines for line in text.splitlines() if line.strip())
+    plain = (_STYLING.sub("", text).replace("\\h", " ") for text in lines)
+    return "\n".join(line.strip() for text in plain for line in text.splitlines() if line.strip())
 
 
 def _closed(cues: list[tuple[int, int | None, str]]) -> tuple[Cue, ...]:
