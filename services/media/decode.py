@@ -30,8 +30,7 @@ from contracts.values import FrameRange
 from services.media.containers import MediaFile, named, opened
 from services.media.errors import Corrupt, Incomplete, MediaError, NoVideoStream, UnsupportedCodec, translated
 from services.media.frame_index import FrameIndex
-from services.media.sound import Placement, placed
-from services.media.timebase import nearest, sample_at
+from services.media.sound import placed, placement_on
 
 _DAMAGE = "Fetch or export the source again; if a player shows it whole, re-wrap it (stream copy to MP4) and retry."
 _AUDIO_PREROLL = Fraction(1, 2)
@@ -240,6 +239,8 @@ class _SoughtFrames:
         self._stream.thread_count = thread_count
         self._running: Iterator[tuple[int, VideoFrame]] | None = None
         self._next = 0
+        self._sought = False
+        self._primed = False
 
     def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
         key = self._index.key_before(wanted.start) if self._index else None
@@ -251,23 +252,46 @@ class _SoughtFrames:
             number, frame = next(running, (-1, None))
             if frame is None:
                 return
+            if frame.is_corrupt and self._sought:
+                # A key picture that leans on something before it: only decoding from the start gives the true frames.
+                wanted_next = max(self._next, wanted.start)
+                running = self._running = self._from_the_start()
+                wanted = FrameRange(start=wanted_next, end=wanted.end)
+                continue
             self._next = number + 1
             if number >= wanted.start:
                 yield number, frame
 
     def _from(self, key: int | None) -> Iterator[tuple[int, VideoFrame]]:
         if key and self._index is not None:
+            self._prime()
             target = int(self._index.pts[key])
             # Some containers seek only roughly, and so further back than asked helps; the file's start always does.
             for earlier in (Fraction(0), Fraction(10), Fraction(60)):
                 packets = self._packets_from(target - int(earlier / self._index.timebase), target)
                 first = next(packets, None)
                 if first is not None:
-                    self._next = key
+                    self._next, self._sought = key, True
                     return self._numbered_by_pts(first, packets, key)
+        return self._from_the_start()
+
+    def _from_the_start(self) -> Iterator[tuple[int, VideoFrame]]:
         self._container.seek(0, backward=True)
-        self._next = 0
+        self._next, self._sought = 0, False
         return self._counted()
+
+    def _prime(self) -> None:
+        """Shows the decoder the file's first packet, once.
+
+        Encoders sign it, and the decoder needs the signature to work round known faults of theirs in all that follows.
+        """
+        if self._primed:
+            return
+        self._primed = True
+        self._container.seek(0, backward=True)
+        for packet in self._container.demux(self._stream):
+            self._stream.codec_context.decode(packet)
+            break
 
     def _packets_from(self, seek_to: int, target: int) -> Iterator[Packet[VideoStream]]:
         """Packets from the key picture whose PTS is ``target`` on; none if the seek landed after it."""
@@ -338,21 +362,17 @@ class AudioSource:
         Exactly ``sample_at(end) - sample_at(start)`` samples come, side by side, with PTS that count samples from 0 at
         ``start``; what the source leaves out is silence.
         """
-        first = sample_at(start + self._origin, self.sample_rate)
-        last = sample_at(end + self._origin, self.sample_rate)
-        if last <= first:
+        placement = placement_on(
+            self._stream,
+            sample_rate=self.sample_rate,
+            layout=self.layout,
+            form=self.format,
+            origin=start + self._origin,
+            duration=end - start,
+        )
+        if placement.end is None or placement.end <= placement.origin:
             return
         with translated(f"decoding the audio of {self._name}"):
-            base = self._stream.time_base or Fraction(1, self.sample_rate)
-            placement = Placement(
-                self.sample_rate,
-                self.layout,
-                self.format,
-                origin=first,
-                end=last,
-                grid_start=sample_at((self._stream.start_time or 0) * base, self.sample_rate),
-                grid_slack=nearest(base * self.sample_rate / 2) + 1 if base * self.sample_rate > 1 else 0,
-            )
             yield from placed(self._decoded(start + self._origin, end + self._origin), placement)
 
     def _decoded(self, start: Fraction, end: Fraction) -> Iterator[AudioFrame]:

@@ -13,6 +13,8 @@ from av.video.frame import VideoFrame
 
 from services.media.planes import visible_planes
 
+_WITH_FILLING = frozenset({"bgr0", "rgb0"})
+
 
 class FrameDigest:
     """Takes frames in order; ``hexdigest`` at the end."""
@@ -25,6 +27,9 @@ class FrameDigest:
         """One decoded frame, which is not changed."""
         self._hash.update(f"{frame.width}x{frame.height} {frame.format.name}\n".encode())
         for samples in visible_planes(frame):
+            if frame.format.name in _WITH_FILLING:
+                # The fourth byte of a pixel means nothing, and a codec may leave anything there.
+                samples = samples.reshape(frame.height, frame.width, 4)[..., :3]  # noqa: PLW2901 - the part that counts.
             self._hash.update(np.ascontiguousarray(samples).data)
         self.frames += 1
 

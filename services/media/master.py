@@ -40,8 +40,8 @@ from services.media.frame_index import FrameIndex
 from services.media.probe import Probe
 from services.media.proxy_video import refuse_leftovers
 from services.media.recipes import MasterSettings
-from services.media.sound import Placement, placed
-from services.media.timebase import nearest, sample_at
+from services.media.sound import placed, placement_on
+from services.media.timebase import nearest
 from services.media.workers import Crew, Pipe
 
 Progress = Callable[[int, int], None]
@@ -144,7 +144,7 @@ def _encoded_sound(source: Path, probe: Probe, path: Path) -> _Sound | None:
         if first is None:
             return None
         rate, layout, form = first.sample_rate, first.layout.name, first.format.name
-        placement = Placement(rate, layout, form, origin=sample_at(probe.start, rate))
+        placement = placement_on(stream, sample_rate=rate, layout=layout, form=form, origin=probe.start)
         narrow = form.rstrip("p") in {"u8", "s16"}
         resampler = AudioResampler(format="s16" if narrow else "s32", layout=layout, rate=rate)
         with av.open(str(path), "w", format="matroska", options={"fflags": "+bitexact"}) as output:
@@ -191,6 +191,7 @@ class _Pass:
         self._digest = FrameDigest()
         self._packets = hashlib.sha256()
         self._packet_count = 0
+        self._held: Packet[VideoStream] | None = None
 
     def run(self) -> Master:
         video = self._probe.facts.video
@@ -255,18 +256,27 @@ class _Pass:
                     refuse_leftovers(stream, "ffv1")
             for packet in stream.encode(None):
                 self._write(packet, output, sound)
+            self._write(None, output, sound)
             sound.up_to(None)
         if self._packet_count != self._digest.frames:
             raise Disagreement(
                 f"The master took {self._digest.frames} frames and holds {self._packet_count}. Report this."
             )
 
-    def _write(self, packet: Packet[VideoStream], output: OutputContainer, sound: _SoundTrack) -> None:
-        self._packets.update(packet)
-        self._packet_count += 1
-        if packet.pts is not None:
-            sound.up_to(packet.pts * Fraction(packet.time_base))
-        output.mux(packet)
+    def _write(self, packet: Packet[VideoStream] | None, output: OutputContainer, sound: _SoundTrack) -> None:
+        """Writes the packet before this one; the last, which nothing follows, tells how long it is shown."""
+        held, self._held = self._held, packet
+        if packet is not None:
+            self._packets.update(packet)
+            self._packet_count += 1
+        if held is None:
+            return
+        if packet is None:
+            lasts = self._decoding.last_duration * self._probe.facts.video.timebase
+            held.duration = nearest(lasts / held.time_base)
+        if held.pts is not None:
+            sound.up_to(held.pts * Fraction(held.time_base))
+        output.mux(held)
 
     def _proved_index(self) -> FrameIndex:
         """Reads the master back: its packets have to be the encoder's, byte for byte."""

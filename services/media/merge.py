@@ -28,8 +28,7 @@ from services.media.errors import MediaError, NoVideoStream, translated
 from services.media.probe import Probe
 from services.media.proxy_video import refuse_leftovers
 from services.media.review_sound import AAC_RATES
-from services.media.sound import Placement, placed
-from services.media.timebase import sample_at
+from services.media.sound import placed, placement_on
 from services.media.workers import Crew, Pipe
 
 Progress = Callable[[int, int], None]
@@ -228,7 +227,9 @@ def _encode_sound(
     if first is None:
         return
     rate = first.sample_rate
-    placement = Placement(rate, first.layout.name, first.format.name, origin=sample_at(probe.start, rate))
+    placement = placement_on(
+        stream, sample_rate=rate, layout=first.layout.name, form=first.format.name, origin=probe.start
+    )
     resampler = AudioResampler(format="fltp", layout="stereo", rate=out.rate)
     written = 0
     for frame in chain(placed(chain([first], frames), placement), [None]):

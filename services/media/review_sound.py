@@ -23,8 +23,7 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from services.media.sound import Placement, placed
-from services.media.timebase import sample_at
+from services.media.sound import placed, placement_on
 
 AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})
 BUCKETS_PER_SECOND = 100
@@ -93,13 +92,13 @@ def write_review_sound(
     first = next(frames, None)
     if first is None:
         return None
-    start = sample_at(origin, first.sample_rate)
-    placement = Placement(
-        first.sample_rate,
-        first.layout.name,
-        first.format.name,
-        origin=start,
-        end=start + max(1, sample_at(duration, first.sample_rate)),
+    placement = placement_on(
+        stream,
+        sample_rate=first.sample_rate,
+        layout=first.layout.name,
+        form=first.format.name,
+        origin=origin,
+        duration=duration,
     )
     out_rate = first.sample_rate if first.sample_rate in AAC_RATES else 48_000
     path, peaks_path = folder / "audio.m4a", folder / "peaks.bin"

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
-from services.media.timebase import nearest
+from services.media.timebase import nearest, sample_at
 
 JITTER = Fraction(1, 100)
 """Seconds by which a timestamp may differ from where the last frame ended and still mean "right after it"."""
@@ -48,13 +50,33 @@ class Placement:
     written: int = 0
 
 
+def placement_on(
+    stream: AudioStream, *, sample_rate: int, layout: str, form: str, origin: Fraction, duration: Fraction | None = None
+) -> Placement:
+    """Where the samples of a stream go: from ``origin`` (seconds on its axis) on, for ``duration`` or to its end."""
+    base = Fraction(stream.time_base or Fraction(1, sample_rate))
+    first = sample_at(origin, sample_rate)
+    coarse = base * sample_rate > 1
+    return Placement(
+        sample_rate,
+        layout,
+        form,
+        origin=first,
+        end=None if duration is None else sample_at(origin + duration, sample_rate),
+        grid_start=sample_at((stream.start_time or 0) * base, sample_rate),
+        grid_slack=nearest(base * sample_rate / 2) + 1 if coarse else 0,
+    )
+
+
 def placed(frames: Iterable[AudioFrame], placement: Placement) -> Iterator[AudioFrame]:
     """The frames side by side from the origin on, with PTS that count samples from there."""
     rate = placement.sample_rate
     jitter = nearest(JITTER * rate)
     cursor = placement.origin
-    expected: int | None = None
-    for frame in frames:
+    frames = iter(frames)
+    first, second = next(frames, None), next(frames, None)
+    expected = _anchor(first, second, placement, jitter)
+    for frame in chain((early for early in (first, second) if early is not None), frames):
         if frame.samples == 0:
             continue
         if (frame.sample_rate, frame.layout.name, frame.format.name) != (rate, placement.layout, placement.format):
@@ -84,13 +106,37 @@ def placed(frames: Iterable[AudioFrame], placement: Placement) -> Iterator[Audio
         yield from _silence(placement.end - cursor, placement)
 
 
+def _anchor(first: AudioFrame | None, second: AudioFrame | None, placement: Placement, jitter: int) -> int | None:
+    """Where the first frame begins.
+
+    Its own timestamp may be rounded, all the more where a decoder has cut off an encoder's priming; then the second
+    frame's, which lies on the grid, tells better.
+    """
+    if first is None or first.pts is None:
+        return None
+    told = _told(first, placement)
+    if second is None or second.pts is None or first.sample_rate != placement.sample_rate:
+        return _on_grid(told, first.samples, placement)
+    from_second = _on_grid(_told(second, placement), second.samples, placement) - first.samples
+    return from_second if abs(from_second - told) <= jitter else told
+
+
 def _position(frame: AudioFrame, placement: Placement, expected: int | None, jitter: int) -> int:
-    if frame.pts is None or frame.time_base is None:
+    if frame.pts is None:
         return expected if expected is not None else 0
-    told = nearest(frame.pts * Fraction(frame.time_base) * placement.sample_rate)
-    if expected is not None:
-        return expected if abs(told - expected) <= jitter else told
-    whole = nearest(Fraction(told - placement.grid_start, frame.samples)) * frame.samples + placement.grid_start
+    told = _told(frame, placement)
+    return expected if expected is not None and abs(told - expected) <= jitter else told
+
+
+def _told(frame: AudioFrame, placement: Placement) -> int:
+    base = Fraction(frame.time_base or Fraction(1, placement.sample_rate))
+    return nearest((frame.pts or 0) * base * placement.sample_rate)
+
+
+def _on_grid(told: int, samples: int, placement: Placement) -> int:
+    if samples == 0:
+        return told
+    whole = nearest(Fraction(told - placement.grid_start, samples)) * samples + placement.grid_start
     return whole if abs(whole - told) <= placement.grid_slack else told
 
 
