@@ -53,7 +53,7 @@ def parse_captions(data: bytes) -> tuple[Cue, ...]:
         message = "the caption file is neither WebVTT nor SRT: it holds no timing line; supply one of the two"
         raise Permanent(message, code="captions.unreadable")
     try:
-        parsed = pysubs2.SSAFile.from_string(text, format_=form)
+        parsed = pysubs2.SSAFile.from_string(_guarded(text), format_=form)
     except (Pysubs2Error, ValueError, IndexError, KeyError) as error:
         message = f"the caption file is neither WebVTT nor SRT: {error}; supply one of the two"
         raise Permanent(message, code="captions.unreadable") from error
@@ -65,9 +65,25 @@ def parse_captions(data: bytes) -> tuple[Cue, ...]:
     )
 
 
+_GUARD = "\N{WORD JOINER}"
+
+
+def _guarded(text: str) -> str:
+    """The text with lines of bare digits marked where they are spoken text.
+
+    pysubs2 takes digits at the end of a cue for the number of the next one, and would lose a count-down. A number that
+    stands for the next cue follows a blank line; one that is text does not.
+    """
+    lines, before = [], ""
+    for line in text.splitlines():
+        lines.append(line + _GUARD if before.strip() and line.strip().isdigit() else line)
+        before = line
+    return "\n".join(lines)
+
+
 def _plain(text: str) -> str:
     # A blank line inside a cue would end it, and "-->" would read as a timing line.
-    lines = (" ".join(line.split()).replace("-->", "→") for line in text.splitlines())
+    lines = (" ".join(line.replace(_GUARD, "").split()).replace("-->", "→") for line in text.splitlines())
     return "\n".join(line for line in lines if line)
 
 

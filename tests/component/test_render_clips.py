@@ -1,0 +1,255 @@
+"""Rendering of generated videos: which frames, when, with what sound, and what is noticed on the way."""
+
+from __future__ import annotations
+
+import io
+import random
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import PictureType
+
+from contracts.errors import HeatersError, Permanent
+from contracts.values import FrameRange
+from services.media.decode import FrameSource
+from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, Profile
+from services.media.render import Cut, Footage, Rendered, render
+from services.media.stills import stills
+from tests.support.rendering import HEIGHT, RATE, WIDTH, burnt, decoded, footage_of, make_video, read_number
+
+FLASHES = frozenset({12, 47, 90, 133, 170})
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "flashes.mp4"
+    return make_video(path, 180, variable=True, flashes=FLASHES).path
+
+
+def cut(folder: Path, start: int, end: int, *profiles: Profile) -> Cut:
+    frames = FrameRange(start=start, end=end)
+    return Cut(frames, profiles or (DELIVERY_H264,), folder / f"{start}-{end}", "clip", "A title")
+
+
+def rendered(footage: Footage, cuts: list[Cut]) -> list[Rendered]:
+    outcomes = dict(render(footage, cuts))
+    for outcome in outcomes.values():
+        assert isinstance(outcome, Rendered), outcome
+    return [outcomes[place] for place in range(len(cuts))]
+
+
+def whole(path: Path, folder: Path, *profiles: Profile, **facts: object) -> Rendered:
+    footage = footage_of(path, **facts)
+    return rendered(footage, [cut(folder, 0, footage.frames, *profiles)])[0]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_clips_of_a_variable_rate_source_with_b_frames_are_exact(
+    source: Path, tmp_path: Path, seed: int
+) -> None:
+    footage = footage_of(source)
+    edges = sorted(random.Random(seed).sample(range(footage.frames + 1), 10))
+    cuts = [cut(tmp_path, start, end) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+    random.Random(seed).shuffle(cuts)
+    for wanted, made in zip(cuts, rendered(footage, cuts), strict=True):
+        numbers, times, _ = decoded(made.renditions[0].path)
+        expected = range(wanted.frames.start, wanted.frames.end)
+        assert numbers == list(expected)
+        assert times == [footage.time_of(number) - footage.time_of(expected.start) for number in expected]
+        assert made.renditions[0].duration == made.duration
+
+
+def test_each_frame_is_decoded_once_for_all_clips_and_profiles(source: Path, tmp_path: Path) -> None:
+    footage = footage_of(source)
+    asked: list[int] = []
+
+    class Counted:
+        def frames(self, wanted: FrameRange) -> object:
+            for number, frame in footage.pictures.frames(wanted):
+                asked.append(number)
+                yield number, frame
+
+    cuts = [cut(tmp_path, 10, 40, DELIVERY_H264, ARCHIVE_FFV1), cut(tmp_path, 30, 50), cut(tmp_path, 90, 100)]
+    rendered(replace(footage, pictures=Counted()), cuts)
+    assert asked == [*range(10, 50), *range(90, 100)]
+
+
+def test_clicks_stay_with_their_flashes_within_a_millisecond(source: Path, tmp_path: Path) -> None:
+    footage = footage_of(source)
+    cuts = [cut(tmp_path, 5, 60), cut(tmp_path, 61, 140), cut(tmp_path, 150, 180)]
+    worst, seen = 0.0, 0
+    for wanted, made in zip(cuts, rendered(footage, cuts), strict=True):
+        numbers, times, sound = decoded(made.renditions[0].path)
+        assert sound is not None
+        heard = np.abs(sound).max(axis=0) > 0.2
+        for number, time in zip(numbers, times, strict=True):
+            if number in FLASHES:
+                near = int(time * RATE) - 480
+                onset = near + int(np.argmax(heard[max(0, near) : near + 960]))
+                worst = max(worst, abs(onset / RATE - float(time)))
+                seen += 1
+        assert abs(made.renditions[0].sound_duration - made.duration) <= Fraction(1, RATE)
+        assert made.renditions[0].sound.samples == round(made.duration * RATE), wanted
+    assert seen == len(FLASHES)
+    assert worst < 0.001
+
+
+def test_the_same_clip_gives_the_same_bytes_whatever_else_is_rendered(source: Path, tmp_path: Path) -> None:
+    alone, among = footage_of(source), footage_of(source)
+    both = (DELIVERY_H264, ARCHIVE_FFV1)
+    one = rendered(alone, [cut(tmp_path / "a", 60, 95, *both)])[0]
+    cuts = [cut(tmp_path / "b", 0, 70), cut(tmp_path / "b", 60, 95, *both), cut(tmp_path / "b", 95, 110)]
+    two = rendered(among, cuts)[1]
+    assert [each.path.read_bytes() for each in one.renditions] == [each.path.read_bytes() for each in two.renditions]
+    assert one.sidecars == two.sidecars
+    assert one.pictures == two.pictures
+
+
+def test_the_archive_profile_keeps_every_bit(source: Path, tmp_path: Path) -> None:
+    footage = footage_of(source)
+    made = rendered(footage, [cut(tmp_path, 20, 60, ARCHIVE_FFV1)])[0]
+    with FrameSource(made.renditions[0].path, None, 0) as archive:
+        kept = [frame.to_ndarray() for _, frame in archive.frames(FrameRange(start=0, end=40))]
+    meant = [frame.to_ndarray() for _, frame in footage.pictures.frames(FrameRange(start=20, end=60))]
+    assert all(np.array_equal(one, two) for one, two in zip(kept, meant, strict=True))
+
+
+def test_decoded_frame_types_do_not_force_key_frames(source: Path, tmp_path: Path) -> None:
+    intra = whole(source, tmp_path / "intra", ARCHIVE_FFV1).renditions[0].path
+    made = whole(intra, tmp_path / "again")
+    with av.open(str(made.renditions[0].path)) as file:
+        kinds = [PictureType(frame.pict_type).name for frame in file.decode(video=0)]
+    assert "B" in kinds
+    # The flashes and the changing bars are cuts to the encoder; the other frames are none.
+    assert kinds.count("I") < len(kinds) // 4
+
+
+def test_rotation_and_aspect_ratio_are_applied(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "plain.mp4", 4, sound=False).path
+    turned = whole(path, tmp_path / "turned", rotation=-90).renditions[0]
+    assert (turned.width, turned.height) == (HEIGHT, WIDTH)
+    with av.open(str(turned.path)) as file:
+        picture = next(file.decode(video=0)).to_ndarray(format="rgb24")
+    assert read_number(np.rot90(picture)) == 0
+    # The bars lie in the upper half; turned clockwise, that is the right one.
+    assert picture[:, WIDTH // 4 + 8 :].mean() < picture[:, : WIDTH // 4 - 8].mean()
+    wide = whole(path, tmp_path / "wide", sample_aspect_ratio=Fraction(64, 45)).renditions[0]
+    assert (wide.width, wide.height) == (274, HEIGHT)
+
+
+def test_odd_sizes_and_other_pixel_formats_become_what_the_profile_says(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "odd.mp4", 6, sound=False, pixel_format="yuv444p", size=(181, 97)).path
+    made = whole(path, tmp_path, DELIVERY_H264, ARCHIVE_FFV1)
+    delivered, archived = made.renditions
+    assert (delivered.width, delivered.height, delivered.pixel_format) == (180, 96, "yuv420p")
+    assert (archived.width, archived.height, archived.pixel_format) == (181, 97, "yuv444p")
+    assert decoded(delivered.path)[0] == list(range(6))
+
+
+def test_surround_is_mixed_down_and_silence_black_and_freezes_are_found(tmp_path: Path) -> None:
+    pictures = [burnt(number) for number in range(144)]
+    pictures[24:48] = [np.zeros_like(pictures[0])] * 24
+    pictures[72:132] = [pictures[72]] * 60
+    tone = 0.3 * np.sin(2 * np.pi * 997 * np.arange(6 * RATE) / RATE).astype(np.float32)
+    tone[RATE : 4 * RATE] = 0
+    made = make_video(tmp_path / "faulty.mp4", 144, pictures=pictures, samples=tone, channels="5.1")
+    found = whole(made.path, tmp_path)
+    assert found.pictures.black == (FrameRange(start=24, end=48),)
+    assert found.pictures.frozen == (FrameRange(start=72, end=132),)
+    sound = found.renditions[0].sound
+    assert sound is not None
+    assert sound.channels == 2
+    ((start, end),) = sound.silence
+    # The codec smears the edges by a block or two.
+    assert abs(start - RATE) < 4096
+    assert abs(end - 4 * RATE) < 4096
+    assert sound.clipped == 0
+    assert sound.peak <= 1
+
+
+def test_loudness_of_a_reference_tone_is_what_the_standard_says(tmp_path: Path) -> None:
+    # EBU Tech 3341, case 1: a stereo 1 kHz sine at -23 dBFS measures -23 LUFS.
+    tone = 10 ** (-23 / 20) * np.sin(2 * np.pi * 1000 * np.arange(10 * RATE) / RATE)
+    path = make_video(tmp_path / "tone.mkv", 200, samples=tone.astype(np.float32)).path
+    sound = whole(path, tmp_path).renditions[0].sound
+    assert sound is not None
+    assert sound.loudness == pytest.approx(-23.0, abs=0.1)
+    assert sound.true_peak == pytest.approx(-23.0, abs=0.2)
+
+
+def test_clipping_is_counted(tmp_path: Path) -> None:
+    wave = 0.2 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE)
+    for start in (1000, 30_000, 50_000):
+        wave[start : start + 8] = 1.0
+    path = make_video(tmp_path / "rail.mkv", 48, samples=wave.astype(np.float32)).path
+    sound = whole(path, tmp_path).renditions[0].sound
+    assert sound is not None
+    # Each of the three stretches is heard in both channels.
+    assert sound.clipped == 6
+
+
+def test_a_misspelt_codec_option_is_an_error(source: Path, tmp_path: Path) -> None:
+    video = DELIVERY_H264.video.model_copy(update={"options": (("preste", "fast"),)})
+    profile = DELIVERY_H264.model_copy(update={"video": video})
+    ((_, outcome),) = render(footage_of(source), [cut(tmp_path, 0, 5, profile)])
+    assert isinstance(outcome, Permanent)
+    assert outcome.code == "media.unknown_encoder_option"
+    assert "preste" in outcome.message
+
+
+def test_a_clip_that_fails_does_not_take_others_with_it(source: Path, tmp_path: Path) -> None:
+    footage = footage_of(source)
+    video = DELIVERY_H264.video.model_copy(update={"options": (("crf", "nonsense"),)})
+    broken = DELIVERY_H264.model_copy(update={"video": video})
+    cuts = [cut(tmp_path, 0, 30), cut(tmp_path, 10, 40, broken), cut(tmp_path, 170, 181), cut(tmp_path, 40, 60)]
+    outcomes = dict(render(footage, cuts))
+    assert isinstance(outcomes[0], Rendered)
+    assert isinstance(outcomes[1], HeatersError)
+    assert isinstance(outcomes[2], HeatersError)
+    assert outcomes[2].code == "media.out_of_range"
+    assert isinstance(outcomes[3], Rendered)
+
+
+def test_a_decoder_that_gives_up_fails_the_open_clips_and_reads_on_for_the_rest(source: Path, tmp_path: Path) -> None:
+    footage = footage_of(source)
+
+    class Damaged:
+        def frames(self, wanted: FrameRange) -> object:
+            for number, frame in footage.pictures.frames(wanted):
+                if number == 50 and wanted.start < 50:
+                    raise Permanent("Frame 50 is damaged. Preprocess the video again.", code="media.corrupt")
+                yield number, frame
+
+    cuts = [cut(tmp_path, 0, 30), cut(tmp_path, 30, 60), cut(tmp_path, 60, 80)]
+    outcomes = dict(render(replace(footage, pictures=Damaged()), cuts))
+    assert isinstance(outcomes[0], Rendered)
+    assert isinstance(outcomes[1], HeatersError)
+    assert outcomes[1].code == "media.corrupt"
+    assert isinstance(outcomes[2], Rendered)
+
+
+def test_stopping_early_stops_the_encoders(source: Path, tmp_path: Path) -> None:
+    outcomes = render(footage_of(source), [cut(tmp_path, 0, 5), cut(tmp_path, 5, 20), cut(tmp_path, 20, 90)])
+    next(outcomes)
+    outcomes.close()
+
+
+def test_the_file_starts_before_it_is_whole_and_carries_its_colours(source: Path, tmp_path: Path) -> None:
+    made = whole(source, tmp_path).renditions[0]
+    assert made.faststart
+    assert (made.color_space, made.color_range, made.color_primaries) == ("smpte170m", "tv", "smpte170m")
+    with av.open(str(made.path)) as file:
+        assert file.metadata["title"] == "A title"
+        assert "encoder" not in file.metadata
+
+
+def test_stills_show_the_frames_asked_for(source: Path) -> None:
+    taken = dict(stills(source, [150, 3, 77, 3]))
+    assert list(taken) == [3, 77, 150]
+    for number, data in taken.items():
+        with av.open(io.BytesIO(data), format="jpeg_pipe") as file:
+            assert read_number(next(file.decode(video=0)).to_ndarray(format="rgb24")) == number

@@ -1,0 +1,220 @@
+"""Export's rules without I/O: preflight, QC verdicts, names, keys and events."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from uuid import UUID
+
+import pytest
+
+from contracts.errors import Permanent
+from contracts.events.v1.clip import ClipApproved, ClipCleaned, ClipExported, ClipExportStarted
+from contracts.values import (
+    AudioFacts,
+    Deliverable,
+    FrameRange,
+    MediaFacts,
+    ObjectRef,
+    Verdict,
+    VideoFacts,
+)
+from services.export.domain import (
+    CLEAN,
+    EXPORT,
+    CleanInput,
+    CleanResult,
+    ClipFacts,
+    ExportInput,
+    ExportResult,
+    Footage,
+    Measured,
+    Plan,
+    due,
+    export_key,
+    heard,
+    judge,
+    preflight,
+    safe_name,
+)
+from services.export.manifest import Loudness, PictureStream, SoundStream
+from services.media.profiles import DELIVERY_H264
+
+VIDEO, CLIP = UUID(int=1), UUID(int=2)
+
+
+def ref(key: str, digit: str = "a") -> ObjectRef:
+    return ObjectRef(key=key, size=10, sha256=digit * 64)
+
+
+def footage(**changes: object) -> Footage:
+    video = VideoFacts(
+        stream_index=0, codec="h264", width=1920, height=1080, pixel_format="yuv420p", rate=Fraction(25),
+        timebase=Fraction(1, 25), packets=500,
+    )  # fmt: skip
+    sound = AudioFacts(stream_index=1, codec="aac", sample_rate=48_000, channels=2, packets=900)
+    media = MediaFacts(container="mp4", duration=Fraction(20), video=video, audio=sound)
+    said = {"frames": 500, "rate": Fraction(25), "source": ref("s"), "media": media, "index": ref("i"), **changes}
+    return Footage(**said)
+
+
+def order(**changes: object) -> ExportInput:
+    said = {
+        "video_id": VIDEO, "clip_id": CLIP, "frames": FrameRange(start=100, end=200), "title": "A title",
+        "profiles": ("delivery-h264",), "footage": footage(), **changes,
+    }  # fmt: skip
+    return ExportInput(**said)
+
+
+def approval(version: int = 2, **changes: object) -> ClipApproved:
+    said = {
+        "video_id": VIDEO, "clip_id": CLIP, "edit_id": UUID(int=version), "version": version, "by": "me",
+        "frames": FrameRange(start=0, end=10), "title": "t", "profiles": ("delivery-h264",), **changes,
+    }  # fmt: skip
+    return ClipApproved(**said)
+
+
+def measured(**changes: object) -> Measured:
+    pictures = {
+        "codec": "h264", "width": 1920, "height": 1080, "pixel_format": "yuv420p", "frames": 100,
+        "rate": Fraction(25), "duration": Fraction(4), **changes.pop("pictures", {}),
+    }  # fmt: skip
+    sound = {"codec": "aac", "sample_rate": 48_000, "channels": 2, "layout": "stereo", "duration": Fraction(4)}
+    said = {
+        "expected_frames": 100, "expected_duration": Fraction(4), "expected_size": (1920, 1080), "expects_sound": True,
+        "pictures": PictureStream(**pictures), "sound": SoundStream(**{**sound, **changes.pop("heard", {})}),
+        "faststart": True, "loudness": Loudness(integrated=-20.0, range=5.0, true_peak=-2.0), **changes,
+    }  # fmt: skip
+    return Measured(**said)
+
+
+def test_a_clip_is_due_once_it_is_approved_and_there_is_footage():
+    facts = heard(ClipFacts(), approval())
+    assert due(ClipFacts(), footage()) is None
+    assert due(facts, None) is None
+    assert due(facts, footage()).clip_id == CLIP
+
+
+def test_another_approval_is_another_piece_of_work():
+    first = heard(ClipFacts(), approval(2))
+    again = heard(first, approval(5))
+    assert export_key(first, CLIP) != export_key(again, CLIP)
+    assert export_key(first, CLIP) == export_key(heard(first, approval(2)), CLIP)
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Big Buck Bunny", "Big-Buck-Bunny"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("Café № 5: «déjà vu»", "Cafe-No-5-deja-vu"),
+        ("日本語", "clip"),
+        ("-.-", "clip"),
+        ("x" * 300, "x" * 80),
+    ],
+)
+def test_titles_become_names_that_are_safe_anywhere(title: str, name: str):
+    assert safe_name(title) == name
+
+
+def test_objects_are_named_by_everything_that_decides_their_bytes():
+    keys = {
+        each.folder("delivery-h264")
+        for each in (
+            order(),
+            order(title="Another"),
+            order(tags=("x",)),
+            order(footage=footage(index=ref("i", "b"))),
+            order(footage=footage(master=ref("m"))),
+        )
+    }
+    assert len(keys) == 5
+    assert order().folder("delivery-h264") == order().folder("delivery-h264")
+    assert order().folder("archive-ffv1") not in keys
+    assert order().folder("delivery-h264").startswith(f"clips/{CLIP}/exports/delivery-h264/")
+    assert EXPORT.marker(order()).startswith(f"clips/{CLIP}/exports/")
+    assert EXPORT.marker(order()) != EXPORT.marker(order(profiles=("delivery-h264", "archive-ffv1")))
+
+
+def test_a_marker_can_be_named_even_for_a_profile_that_does_not_exist():
+    assert EXPORT.marker(order(profiles=("delivery-vhs",)))
+
+
+def test_the_marker_of_a_cleaning_is_not_among_what_is_cleaned():
+    cleaning = CleanInput(video_id=VIDEO, clip_id=CLIP, version=4)
+    assert not CLEAN.marker(cleaning).startswith(cleaning.prefix)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "plan", "code"),
+    [
+        (order(profiles=("delivery-vhs",)), Plan(), "profile.unknown"),
+        (order(), Plan(profiles=("archive-ffv1",)), "export.profile_not_allowed"),
+        (order(), Plan(longest_seconds=3), "export.clip_too_long"),
+        (order(), Plan(largest_picture=1280 * 720), "export.picture_too_large"),
+        (order(frames=FrameRange(start=499, end=501)), Plan(), "export.out_of_range"),
+    ],
+)
+def test_preflight_names_the_rule_that_is_broken(wanted: ExportInput, plan: Plan, code: str):
+    with pytest.raises(Permanent) as refusal:
+        preflight(wanted, plan, Fraction(4))
+    assert refusal.value.code == code
+
+
+def test_a_sound_bundle_passes():
+    report = judge(DELIVERY_H264, measured())
+    assert (report.verdict, report.findings) == (Verdict.PASS, ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"pictures": {"frames": 99}}, "qc.frame_count"),
+        ({"pictures": {"duration": Fraction(399, 100)}}, "qc.duration"),
+        ({"pictures": {"codec": "hevc"}}, "qc.codec"),
+        ({"pictures": {"width": 1280}}, "qc.picture_size"),
+        ({"pictures": {"pixel_format": "yuv444p"}}, "qc.pixel_format"),
+        ({"faststart": False}, "qc.faststart"),
+        ({"sound": None}, "qc.sound_present"),
+        ({"heard": {"codec": "mp3"}}, "qc.sound_format"),
+        ({"heard": {"channels": 6}}, "qc.sound_format"),
+        ({"heard": {"duration": Fraction(395, 100)}}, "qc.av_duration_gap"),
+        ({"captions": (("a.vtt", 2, 4100),)}, "qc.caption_bounds"),
+    ],
+)
+def test_a_broken_promise_fails_the_bundle(changes: dict[str, object], code: str):
+    report = judge(DELIVERY_H264, measured(**changes))
+    assert report.verdict is Verdict.FAIL
+    assert code in {finding.code for finding in report.findings}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"black": (FrameRange(start=1, end=50),)}, "qc.black"),
+        ({"frozen": (FrameRange(start=1, end=90),)}, "qc.frozen"),
+        ({"silence": (FrameRange(start=1, end=90),)}, "qc.silence"),
+        ({"clipped": 3}, "qc.clipping"),
+        ({"loudness": Loudness(integrated=-3.0)}, "qc.loudness"),
+        ({"loudness": Loudness(integrated=-60.0)}, "qc.loudness"),
+        ({"loudness": Loudness(integrated=-14.0, true_peak=1.2)}, "qc.true_peak"),
+        ({"sound_missing": Fraction(1)}, "qc.sound_missing"),
+        ({"unreadable_captions": ("de",)}, "qc.captions_readable"),
+    ],
+)
+def test_doubtful_content_is_a_warning(changes: dict[str, object], code: str):
+    report = judge(DELIVERY_H264, measured(**changes))
+    assert report.verdict is Verdict.WARN
+    assert [finding.code for finding in report.findings] == [code]
+
+
+def test_events_carry_what_comes_next_needs():
+    bundle = Deliverable(profile="delivery-h264", manifest=ref("m"), files=(), verdict=Verdict.PASS)
+    (begun,) = EXPORT.started(order(), 2)
+    (done,) = EXPORT.succeeded(order(), 2, ExportResult(deliverables=(bundle,)))
+    assert begun == ClipExportStarted(video_id=VIDEO, clip_id=CLIP, run=2)
+    assert isinstance(done, ClipExported)
+    assert (done.run, done.frames, done.deliverables) == (2, FrameRange(start=100, end=200), (bundle,))
+    cleaning = CleanInput(video_id=VIDEO, clip_id=CLIP, version=4)
+    assert CLEAN.started(cleaning, 1) == ()
+    (gone,) = CLEAN.succeeded(cleaning, 1, CleanResult(objects=9))
+    assert gone == ClipCleaned(video_id=VIDEO, clip_id=CLIP, objects=9)
