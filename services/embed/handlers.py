@@ -80,8 +80,10 @@ async def accept_keyframed_clip(event: ClipKeyframed, ledger: Ledger) -> None:
 async def accept_archived_clip(event: ClipArchived, ledger: Ledger) -> None:
     """An archived clip loses its rows now and its objects right after: database first, then the store."""
     kinds = (KEYFRAME.kind, EMBED.kind)
-    await ledger.cancel(clip_id=event.clip_id, kinds=kinds)
+    withdrawn = await ledger.cancel(clip_id=event.clip_id, kinds=kinds)
     await store.archive_clip(ledger.session, event.clip_id, event.video_id)
-    order = CleanOrder(video_id=event.video_id, clip_id=event.clip_id, edit_id=event.edit_id)
+    order = CleanOrder(
+        video_id=event.video_id, clip_id=event.clip_id, edit_id=event.edit_id, settle=withdrawn > 0
+    )
     key = f"clean/{event.clip_id}/{event.edit_id}"
     await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -143,9 +144,13 @@ def _picture(jpeg: bytes) -> Image:
 
 def clean_clip(order: CleanOrder, desk: Desk) -> CleanResult:
     """Deletes a clip's keyframes and vectors from the store; what is already gone is fine."""
-    for prefix in clean_prefixes(order):
-        keys = list(desk.objects.list(prefix))
-        if keys:
-            desk.objects.delete(keys)
-        desk.progress(len(keys), unit="objects")
+    if order.settle:
+        with desk.step("settle"):
+            time.sleep(desk.settings.worker_lease.total_seconds())
+    with desk.step("delete"):
+        for prefix in clean_prefixes(order):
+            keys = list(desk.objects.list(prefix))
+            if keys:
+                desk.objects.delete(keys)
+            desk.progress(len(keys), unit="objects")
     return CleanResult(clip_id=order.clip_id)

@@ -24,7 +24,7 @@ from services.chassis.desk import Desk
 from services.chassis.objects import FolderStore
 from services.embed import store, work
 from services.embed.app import STAGE
-from services.embed.domain.orders import EmbedOrder, KeyframeOrder, parse_models
+from services.embed.domain.orders import CleanOrder, EmbedOrder, KeyframeOrder, parse_models
 from services.embed.settings import PACKAGED_MODEL, Settings
 from tests.support import wire
 
@@ -204,6 +204,17 @@ def test_keyframes_are_the_frames_that_the_strategy_names(desk, tmp_path, strate
         picture = np.asarray(work._picture(desk.objects.get_bytes(keyframe.object.key)), dtype=int)
         disc = np.argwhere(picture[60, :, 0] > 150)
         assert abs(disc.mean() - 20 - 2 * (keyframe.frame - 1_000)) < 3, "the picture is of another frame"
+
+
+def test_cleaning_leaves_other_clips_alone_and_may_be_repeated(desk):
+    for clip in (1, 2):
+        for part in ("keyframes/uniform-4-a/000.jpg", "embeddings/m/result.json", "exports/p/video.mp4"):
+            desk.objects.put_bytes(b"x", f"clips/{UUID(int=clip)}/{part}", "image/jpeg")
+    order = CleanOrder(video_id=UUID(int=9), clip_id=UUID(int=1), edit_id=UUID(int=7))
+    assert work.clean_clip(order, desk) == work.clean_clip(order, desk)
+    assert list_made(desk.objects, 1) == []
+    assert len(list_made(desk.objects, 2)) == 2
+    assert list(desk.objects.list(f"clips/{UUID(int=1)}/")) == [f"clips/{UUID(int=1)}/exports/p/video.mp4"]
 
 
 def test_taking_keyframes_again_writes_the_same_bytes(desk, tmp_path):

@@ -145,6 +145,7 @@ async def test_an_archived_clip_loses_its_work_rows_and_objects_and_late_events_
     ((job, order, _),) = ledger.work
     assert job is CLEAN
     assert order.edit_id == EDIT
+    assert order.settle, "withdrawn work may still write"
     await handlers.accept_keyframed_clip(keyframed(), ledger)
     assert len(ledger.work) == 1
 

@@ -91,11 +91,16 @@ class EmbedResult(Value):
 
 
 class CleanOrder(Value):
-    """Delete what this stage made of an archived clip; ``edit_id`` is the archiving edit."""
+    """Delete what this stage made of an archived clip; ``edit_id`` is the archiving edit.
+
+    ``settle`` says that work on the clip was withdrawn while it may have run: its process ends with its lease, and may
+    write until then.
+    """
 
     video_id: UUID
     clip_id: UUID
     edit_id: UUID
+    settle: bool = False
 
 
 class CleanResult(Value):
