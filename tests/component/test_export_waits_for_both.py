@@ -1,0 +1,165 @@
+"""Export's handlers on a real PostgreSQL: approvals and masters in any order become exactly the work that is due."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from fractions import Fraction
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone
+from contracts.events.v1.video import Proxy, VideoMastered, VideoProxied
+from contracts.values import FrameRange, MasteringPolicy, MediaFacts, ObjectRef, Options, VideoFacts
+from services.chassis import migrations
+from services.chassis.app import open_runtime
+from services.export.app import STAGE
+from services.export.domain import ExportInput
+from services.export.settings import Settings
+
+TRACE = f"00-{'ab' * 16}-{'cd' * 8}-01"
+
+
+@pytest.fixture(scope="module")
+def settings(servers) -> Settings:
+    settings = Settings(**servers.settings("127.0.0.1:9"))
+    migrations.upgrade(settings.database_url.get_secret_value(), "export")
+    return settings
+
+
+@pytest.fixture
+async def runtime(settings):
+    runtime = open_runtime(STAGE, settings)
+    yield runtime
+    await runtime.engine.dispose()
+
+
+async def hear(runtime, event, traceparent=""):
+    async with runtime.transaction() as ledger:
+        ledger.traceparent = traceparent
+        await STAGE.routes.handlers[type(event)](event, ledger)
+
+
+async def work(runtime, video):
+    async with runtime.transaction() as ledger:
+        query = text("SELECT * FROM work WHERE video_id = :video ORDER BY kind, dedupe_key")
+        return (await ledger.session.execute(query, {"video": video})).all()
+
+
+def ref(name):
+    return ObjectRef(key=name, size=1, sha256="a" * 64)
+
+
+def proxied(video):
+    facts = VideoFacts(
+        stream_index=0, codec="h264", width=2, height=2, pixel_format="yuv420p", rate=Fraction(25),
+        timebase=Fraction(1, 25), packets=100,
+    )  # fmt: skip
+    return VideoProxied(
+        video_id=video, title="t", options=Options(), source=ref("s"), frames=100, rate=Fraction(25),
+        duration=Fraction(4), index=ref("i"), features=ref("f"),
+        proxy=Proxy(key="p", size=1, sha256="b" * 64, codec="avc1.42c01f", width=48, height=28),
+        media=MediaFacts(container="mp4", duration=Fraction(4), video=facts),
+    )  # fmt: skip
+
+
+def mastered(video):
+    return VideoMastered(
+        video_id=video,
+        policy=MasteringPolicy.EAGER,
+        frames=100,
+        master=ref("m"),
+        index=ref("mi"),
+        frames_sha256="c" * 64,
+    )
+
+
+def said(video, clip, version):
+    return {"video_id": video, "clip_id": clip, "edit_id": UUID(int=version), "version": version, "by": "me"}
+
+
+def approved(video, clip=UUID(int=2), version=2):
+    frames = FrameRange(start=0, end=10)
+    return ClipApproved(**said(video, clip, version), frames=frames, title="t", profiles=("delivery-h264",))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_work_is_queued_when_the_last_of_three_facts_arrives(runtime, order):
+    video, clip = uuid4(), uuid4()
+    events = [proxied(video), mastered(video), approved(video, clip)]
+    for place in order[:2]:
+        await hear(runtime, events[place], TRACE)
+    assert await work(runtime, video) == []
+    for place in (order[2], *order):
+        await hear(runtime, events[place], TRACE)
+    (row,) = await work(runtime, video)
+    assert (row.kind, row.state, row.clip_id, row.batch) == ("export", "waiting", clip, str(video))
+    assert ExportInput.model_validate(row.input).footage.master == ref("m")
+
+
+async def test_an_approval_and_a_master_at_the_same_moment_see_each_other(runtime):
+    for _ in range(10):
+        video, clips = uuid4(), [uuid4() for _ in range(3)]
+        await hear(runtime, proxied(video))
+        await asyncio.gather(
+            *(hear(runtime, approved(video, clip)) for clip in clips[:2]),
+            hear(runtime, mastered(video)),
+            hear(runtime, approved(video, clips[2])),
+        )
+        assert {row.clip_id for row in await work(runtime, video)} == set(clips)
+
+
+async def test_waiting_work_belongs_to_the_trace_of_its_clip(runtime):
+    video, clip = uuid4(), uuid4()
+    await hear(runtime, approved(video, clip), TRACE)
+    await hear(runtime, proxied(video), "00-" + "11" * 16 + "-" + "22" * 8 + "-01")
+    await hear(runtime, mastered(video), "00-" + "33" * 16 + "-" + "44" * 8 + "-01")
+    (row,) = await work(runtime, video)
+    assert row.traceparent == TRACE
+
+
+async def test_an_undone_approval_withdraws_the_work_and_another_one_queues_it_anew(runtime):
+    video, clip = uuid4(), uuid4()
+    for event in (proxied(video), mastered(video), approved(video, clip)):
+        await hear(runtime, event)
+    undo = ClipEditUndone(**said(video, clip, 3), undone="approve")
+    await hear(runtime, undo)
+    assert [row.state for row in await work(runtime, video)] == ["cancelled"]
+    await hear(runtime, approved(video, clip))
+    assert [row.state for row in await work(runtime, video)] == ["cancelled"]
+    await hear(runtime, approved(video, clip, 4))
+    await hear(runtime, undo)
+    assert sorted(row.state for row in await work(runtime, video)) == ["cancelled", "waiting"]
+
+
+async def test_an_undo_that_comes_before_its_approval_still_counts(runtime):
+    video, clip = uuid4(), uuid4()
+    events = (
+        proxied(video), mastered(video), ClipEditUndone(**said(video, clip, 3), undone="approve"), approved(video, clip),
+    )  # fmt: skip
+    for event in events:
+        await hear(runtime, event)
+    assert await work(runtime, video) == []
+
+
+async def test_an_archived_clip_is_cleaned_and_one_taken_back_is_exported_again(runtime):
+    video, clip = uuid4(), uuid4()
+    for event in (proxied(video), mastered(video), approved(video, clip)):
+        await hear(runtime, event)
+    archived = ClipArchived(**said(video, clip, 3))
+    for _ in range(2):
+        await hear(runtime, archived)
+    rows = {row.kind: row.state for row in await work(runtime, video)}
+    assert rows == {"clean": "waiting", "export": "cancelled"}
+    await hear(runtime, ClipEditUndone(**said(video, clip, 4), undone="archive"))
+    await hear(runtime, archived)
+    states = sorted((row.kind, row.state) for row in await work(runtime, video))
+    assert states == [("clean", "cancelled"), ("export", "cancelled"), ("export", "waiting")]
+
+
+async def test_a_clip_that_was_never_exported_is_cleaned_all_the_same(runtime):
+    video, clip = uuid4(), uuid4()
+    await hear(runtime, ClipArchived(**said(video, clip, 2)))
+    assert [row.kind for row in await work(runtime, video)] == ["clean"]
