@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import Enum
 from fractions import Fraction
 from pathlib import PurePosixPath
@@ -40,7 +39,6 @@ from contracts.values import (
     UrlSource,
     Value,
 )
-from services.chassis.stage import Limits
 from services.ingest.refusals import REFUSED_FOR_GOOD
 
 PRIMARY = "bv*[ext=mp4]+ba[ext=m4a]/b[ext=mp4]/bv*+ba/b"
@@ -337,7 +335,3 @@ def failed(order: FetchInput, run: int, failure: Failure) -> Sequence[Event]:
     if failure.code in REFUSED_FOR_GOOD:
         return (VideoRejected(video_id=order.video_id, failure=failure),)
     return (VideoDownloadFailed(video_id=order.video_id, run=run, failure=failure),)
-
-
-FETCH_LIMITS = Limits(wall=timedelta(hours=24), memory_bytes=4_000_000_000)
-FETCH_KIND = "fetch"

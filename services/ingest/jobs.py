@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from services.chassis.stage import Job
-from services.ingest.domain import (
-    FETCH_KIND,
-    FETCH_LIMITS,
-    FetchInput,
-    FetchResult,
-    failed,
-    marker_of,
-    started,
-    succeeded,
-)
+from datetime import timedelta
+
+from services.chassis.stage import Job, Limits
+from services.ingest.domain import FetchInput, FetchResult, failed, marker_of, started, succeeded
 from services.ingest.store import record_content
 
 FETCH = Job(
-    kind=FETCH_KIND,
+    kind="fetch",
     input=FetchInput,
     result=FetchResult,
     work="services.ingest.work:fetch_source",
@@ -25,5 +18,6 @@ FETCH = Job(
     failed=failed,
     marker=marker_of,
     record=record_content,
-    limits=FETCH_LIMITS,
+    # A slow server may take a day over a large file.
+    limits=Limits(wall=timedelta(hours=24)),
 )

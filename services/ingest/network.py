@@ -49,7 +49,9 @@ def guarded(*, allow_private: bool, exempt: frozenset[tuple[str, int]] = frozens
 
     ``exempt`` lists (host, port) pairs that may be reached all the same: a proxy.
     """
-    guard = Guard(allow_private, exempt)
+    # Libraries look names up before they connect, so the exempt are known by their numbers too.
+    numbers = {(str(entry[4][0]), port) for host, port in exempt for entry in socket.getaddrinfo(host, port)}
+    guard = Guard(allow_private, exempt | numbers)
     connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
 
     def guarded_connect(self: socket.socket, address: Any) -> None:

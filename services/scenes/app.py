@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.chassis.stage import Stage
-from services.scenes.domain import DETECT
 from services.scenes.handlers import routes
+from services.scenes.jobs import DETECT
 from services.scenes.settings import Settings
 
 STAGE = Stage(name="scenes", settings=Settings, routes=routes, jobs=(DETECT,))

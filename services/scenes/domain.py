@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated, Any
 from uuid import UUID
@@ -21,7 +20,6 @@ from contracts.events.base import Event
 from contracts.events.v1.video import VideoScenesFailed, VideoScenesStarted
 from contracts.events.v2.video import Detector, VideoScenesDetected
 from contracts.values import Failure, FrameRange, ObjectRef, Transition, TransitionKind, Value
-from services.chassis.stage import Job, Limits
 
 MAX_CUTS = 10_000
 """So many boundaries a video may have by its own transitions, and as many again by the maximum length: together
@@ -214,14 +212,6 @@ def failed(order: DetectInput, run: int, failure: Failure) -> Sequence[Event]:
     return (VideoScenesFailed(video_id=order.video_id, run=run, failure=failure),)
 
 
-DETECT = Job(
-    kind="detect",
-    input=DetectInput,
-    result=DetectResult,
-    work="services.scenes.work:detect_scenes",
-    started=started,
-    succeeded=succeeded,
-    failed=failed,
-    marker=lambda order: f"{order.folder}result.json",
-    limits=Limits(wall=timedelta(hours=1), memory_bytes=3_000_000_000),
-)
+def marker_of(order: DetectInput) -> str:
+    """Where the result of a finished detection is kept."""
+    return f"{order.folder}result.json"

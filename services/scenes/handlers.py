@@ -7,7 +7,8 @@ from contracts.events.v1.video import VideoProxied, VideoScenesFailed
 from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
 from services.scenes.detectors.declared import DECLARED
-from services.scenes.domain import DETECT, DetectInput
+from services.scenes.domain import DetectInput
+from services.scenes.jobs import DETECT
 from services.scenes.settings import Settings, current
 
 routes = Routes()

@@ -450,6 +450,16 @@ def test_a_name_that_changes_its_address_is_refused(site, tmp_path, film, monkey
     assert guard.refused == ["films.example"]
 
 
+def test_a_proxy_may_be_reached_by_name_although_it_is_private(site):
+    proxy = ("localhost", site.server.server_port)
+    with guarded(allow_private=False, exempt=frozenset({proxy})) as guard:
+        with socket.create_connection(("127.0.0.1", site.server.server_port)):
+            pass
+        with socket.socket() as other, pytest.raises(ForbiddenConnectionError):
+            other.connect(("127.0.0.1", 9))
+    assert guard.refused == ["127.0.0.1"]
+
+
 def test_the_guard_leaves_nothing_behind(site):
     with guarded(allow_private=False), socket.socket() as closed, pytest.raises(ForbiddenConnectionError):
         closed.connect(("127.0.0.1", site.server.server_port))
