@@ -199,28 +199,41 @@ def free_port(taken: Iterable[int]) -> int:
     raise OSError(message)
 
 
+EMBEDDED_DEFAULTS = {
+    BROKER: {
+        # The embedded broker waits a fetch out even when data has arrived: the wait is the latency of a hop.
+        "HEATERS_KAFKA_FETCH_WAIT_MS": "40",
+        # It lets a group form only after half the session timeout, and never before a second.
+        "HEATERS_KAFKA_SESSION_TIMEOUT_MS": "2000",
+    },
+    # Every connection is a process of the embedded database.
+    DATABASE: {"HEATERS_DATABASE_POOL": "2"},
+    OBJECTS: {},
+}
+"""Settings that suit an embedded server, unless a person has set them."""
+
+
 def addresses(home: Home, stack: Stack) -> dict[str, str]:
     """The settings by which services, and anybody else, reach the servers and each other."""
-    found: dict[str, str] = {}
-    if not home.external(BROKER):
-        found["HEATERS_KAFKA_BOOTSTRAP"] = f"127.0.0.1:{stack.port(BROKER)}"
-        # The embedded broker waits a fetch out even when data has arrived.
-        found["HEATERS_KAFKA_FETCH_WAIT_MS"] = "20"
-    if not home.external(DATABASE):
-        found["HEATERS_DATABASE_URL"] = (
-            f"postgresql://heaters:{stack.database_password}@127.0.0.1:{stack.port(DATABASE)}/heaters"
-        )
-    if not home.external(OBJECTS):
-        found["HEATERS_S3_ENDPOINT"] = f"http://127.0.0.1:{stack.port(OBJECTS)}"
-        found["HEATERS_S3_ACCESS_KEY"] = stack.access_key
-        found["HEATERS_S3_SECRET_KEY"] = stack.secret_key
-    for service in SERVICES:
-        found[f"HEATERS_{service.upper()}_URL"] = service_url(stack, service)
-    # What a person set explicitly stands, but for the servers that this stack starts itself.
-    return {
-        **found,
-        **{name: value for name, value in home.settings.items() if name not in found or name.endswith("_MS")},
+    embedded = {
+        BROKER: {"HEATERS_KAFKA_BOOTSTRAP": f"127.0.0.1:{stack.port(BROKER)}"},
+        DATABASE: {
+            "HEATERS_DATABASE_URL": (
+                f"postgresql://heaters:{stack.database_password}@127.0.0.1:{stack.port(DATABASE)}/heaters"
+            )
+        },
+        OBJECTS: {
+            "HEATERS_S3_ENDPOINT": f"http://127.0.0.1:{stack.port(OBJECTS)}",
+            "HEATERS_S3_ACCESS_KEY": stack.access_key,
+            "HEATERS_S3_SECRET_KEY": stack.secret_key,
+        },
     }
+    ours = [server for server in SERVERS if not home.external(server)]
+    found = {name: value for server in ours for name, value in EMBEDDED_DEFAULTS[server].items()}
+    found |= home.settings
+    for server in ours:
+        found |= embedded[server]
+    return found | {f"HEATERS_{service.upper()}_URL": service_url(stack, service) for service in SERVICES}
 
 
 def service_url(stack: Stack, service: str) -> str:

@@ -29,23 +29,20 @@ MODULES = (
     "aiokafka.admin",
     "deploy.topics",
     "boto3",
-    "botocore.client",
     "faststream.kafka",
     "psycopg",
     "sqlalchemy.ext.asyncio",
     "sqlalchemy.dialects.postgresql.psycopg",
-    "alembic.command",
     "uvicorn",
     "starlette.applications",
     "fastapi",
     "prometheus_client",
     "opentelemetry.sdk.trace",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "pydantic_settings",
     "contracts.envelope",
     "services.chassis.app",
 )
-"""What every service imports anyway; never av, numpy, OpenCV or torch, whose threads do not survive a fork."""
+"""What every service imports anyway, and nothing that only some need, for each process is counted whole; never av, numpy, OpenCV or torch, whose threads do not survive a fork."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Writes ``.env.example`` from the settings themselves, so that each has one home.
 
-    python -m console.settings_file > .env.example
+python -m console.settings_file > .env.example
 """
 
 from __future__ import annotations
