@@ -155,6 +155,12 @@ async def test_a_rejected_video_says_why(review):
     }
 
 
+async def test_a_title_that_the_database_cannot_hold_stops_nothing(review):
+    video_id = uuid4()
+    await review.hear(accepted(video_id).model_copy(update={"title": "a\x00b"}))
+    assert (await review.video(video_id))["title"] == "a\ufffdb"
+
+
 async def test_an_exported_clip_is_physical_and_lists_its_deliverables(review):
     video_id = uuid4()
     await review.hear(*story(video_id, review="auto"))

@@ -127,7 +127,7 @@ def detected(
         frames=frames,
         clips=tuple(FrameRange(start=a, end=b) for a, b in pairwise(edges)),
         transitions=tuple(
-            Transition(kind=TransitionKind.CUT, frames=FrameRange(start=cut, end=cut + 1), confidence=0.5 + n / 10)
+            Transition(kind=TransitionKind.CUT, frames=FrameRange(start=cut, end=cut + 1), confidence=0.5 + n % 5 / 10)
             for n, cut in enumerate(cuts)
         ),
     )

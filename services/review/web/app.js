@@ -37,7 +37,8 @@ function bars(progress) {
     const bar = make("progress", { label: `${told.stage} ${told.kind}` });
     if (told.fraction !== null) bar.value = told.fraction;
     const left = told.eta_seconds !== null ? `, ${Math.ceil(told.eta_seconds)} s left` : "";
-    return make("label", { className: "meta" }, `${told.stage} ${told.kind} ${told.phase}${left}`, bar);
+    const name = [told.stage, told.kind, told.phase].filter(Boolean).join(" ");
+    return make("label", { className: "meta" }, `${name}${left}`, bar);
   });
 }
 
