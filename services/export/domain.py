@@ -280,6 +280,7 @@ class QcLimits(Value):
     quietest: Annotated[float, Field(description="LUFS.")] = -45.0
     highest_peak: Annotated[float, Field(description="dBTP.")] = 0.0
     clipped: Annotated[int, Field(ge=0, description="Stretches at the rail that are let pass.")] = 0
+    picture_difference: Annotated[float, Field(description="Share of the full range, of the worst frame.")] = 0.1
     duration_gap: Annotated[Rational, Field(description="Seconds between the ends of pictures and sound.")] = Fraction(
         1, 50
     )
@@ -298,6 +299,9 @@ class Measured(Value):
     pictures: PictureStream
     sound: SoundStream | None = None
     faststart: bool = False
+    picture_difference: Annotated[
+        float, Field(ge=0, le=1, description="Of the worst frame, from what was encoded.")
+    ] = 0.0
     black: tuple[FrameRange, ...] = ()
     frozen: tuple[FrameRange, ...] = ()
     silence: Annotated[tuple[FrameRange, ...], Field(description="Frames shown while nothing was heard.")] = ()
@@ -315,6 +319,7 @@ CHECKS = (
     "duration",
     "codec",
     "picture_size",
+    "picture_difference",
     "pixel_format",
     "faststart",
     "sound_present",
@@ -371,6 +376,9 @@ def _broken_promises(profile: Profile, measured: Measured, limits: QcLimits) -> 
     if profile.video.pixel_format and pictures.pixel_format != profile.video.pixel_format:
         message = "The pictures have another pixel format than the profile says."
         broken("pixel_format", message, pictures.pixel_format, profile.video.pixel_format)
+    most = 0.0 if profile.lossless else limits.picture_difference
+    if measured.picture_difference > most:
+        broken("picture_difference", "A frame does not look like the source's.", measured.picture_difference, most)
     if "+faststart" in dict(profile.container_options).get("movflags", "") and not measured.faststart:
         broken("faststart", "The file's index stands after its samples.", "at the end", "at the front")
     if measured.expects_sound and sound is None:

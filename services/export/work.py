@@ -43,9 +43,11 @@ from services.media import render
 from services.media.captions import Cue, parse_captions
 from services.media.containers import audio_stream, opened
 from services.media.decode import AudioSource, FrameSource
+from services.media.footage import Footage as CutFrom
 from services.media.frame_index import FrameIndex
 from services.media.profiles import Profile
-from services.media.render import Captions, Cut, Rendered, Rendition
+from services.media.render import Captions, Cut, Rendered
+from services.media.rendition import Rendition
 from services.media.shaping import delivered_size
 from services.media.timebase import timecode
 
@@ -176,7 +178,7 @@ def _captions(footage: Footage, desk: Desk) -> tuple[tuple[Captions, ...], tuple
     return tuple(read), tuple(unreadable)
 
 
-def _material(footage: Footage, index: FrameIndex, desk: Desk, ways_out: ExitStack) -> render.Footage:
+def _material(footage: Footage, index: FrameIndex, desk: Desk, ways_out: ExitStack) -> CutFrom:
     facts = footage.media.video
     if len(index) != footage.frames:
         raise Permanent(
@@ -197,7 +199,7 @@ def _material(footage: Footage, index: FrameIndex, desk: Desk, ways_out: ExitSta
     def open_sound(stream: int) -> AudioSource:
         return ways_out.enter_context(AudioSource(_reader(desk, read, ways_out), stream, origin=origin))
 
-    return render.Footage(
+    return CutFrom(
         pictures=pictures,
         sounds=None if number is None else partial(open_sound, number),
         frames=len(index),
@@ -306,6 +308,7 @@ class _Bundle:
             pictures=_pictures(rendition),
             sound=_sound(rendition),
             faststart=rendition.faststart,
+            picture_difference=rendition.picture_difference,
             black=rendered.pictures.black,
             frozen=rendered.pictures.frozen,
             silence=tuple(

@@ -80,7 +80,7 @@ def said(video, clip, version):
     return {"video_id": video, "clip_id": clip, "edit_id": UUID(int=version), "version": version, "by": "me"}
 
 
-def approved(video, clip=UUID(int=2), version=2):
+def approved(video, clip, version=2):
     frames = FrameRange(start=0, end=10)
     return ClipApproved(**said(video, clip, version), frames=frames, title="t", profiles=("delivery-h264",))
 

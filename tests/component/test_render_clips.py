@@ -16,8 +16,9 @@ from av.video.frame import PictureType
 from contracts.errors import HeatersError, Permanent
 from contracts.values import FrameRange
 from services.media.decode import FrameSource
+from services.media.footage import Footage
 from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, Profile
-from services.media.render import Cut, Footage, Rendered, render
+from services.media.render import Cut, Rendered, render
 from services.media.stills import stills
 from tests.support.rendering import HEIGHT, RATE, WIDTH, burnt, decoded, footage_of, make_video, read_number
 

@@ -12,8 +12,8 @@ import av
 import numpy as np
 
 from services.media.decode import AudioSource, FrameSource
+from services.media.footage import Footage
 from services.media.frame_index import FrameIndex
-from services.media.render import Footage
 
 WIDTH, HEIGHT, BITS = 192, 96, 12
 RATE = 48_000

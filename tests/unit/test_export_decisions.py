@@ -174,6 +174,7 @@ def test_a_sound_bundle_passes():
         ({"pictures": {"width": 1280}}, "qc.picture_size"),
         ({"pictures": {"pixel_format": "yuv444p"}}, "qc.pixel_format"),
         ({"faststart": False}, "qc.faststart"),
+        ({"picture_difference": 0.3}, "qc.picture_difference"),
         ({"sound": None}, "qc.sound_present"),
         ({"heard": {"codec": "mp3"}}, "qc.sound_format"),
         ({"heard": {"channels": 6}}, "qc.sound_format"),
