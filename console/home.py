@@ -89,6 +89,12 @@ class Home:
         """The log of one part."""
         return self.logs / f"{part}.log"
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that this stack runs: all, those that HEATERS_STACK_SERVICES lists, or ``none``."""
+        wanted = self.settings.get("HEATERS_STACK_SERVICES", "")
+        return tuple(name for name in SERVICES if name in wanted.split(",")) if wanted else SERVICES
+
     def external(self, server: str) -> str:
         """The address of the server that replaces an embedded one, or nothing."""
         return self.settings.get(EXTERNAL_SETTING[server], "")

@@ -26,6 +26,9 @@ HEAD = """\
 
 # Where everything is kept. [default: .heaters in this folder]
 # HEATERS_DATA=
+
+# Which services it runs, for example "ingest,review"; "none" starts the servers alone. [default: all]
+# HEATERS_STACK_SERVICES=
 """
 
 

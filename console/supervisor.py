@@ -31,7 +31,6 @@ from console.home import (
     BROKER,
     DATABASE,
     OBJECTS,
-    SERVICES,
     Home,
     Stack,
     addresses,
@@ -152,7 +151,7 @@ class Supervisor:
         self.talking: asyncio.Task[None] | None = None
         self.topics = asyncio.Event()
         self.bucket = asyncio.Event()
-        self.parts = {name: Part(name) for name in (BROKER, DATABASE, OBJECTS, PRELOADER, *SERVICES)}
+        self.parts = {name: Part(name) for name in (BROKER, DATABASE, OBJECTS, PRELOADER, *home.services)}
         self.children: dict[str, Child] = {}
         self.use = home.use_lock.open("a")
         self.started_at = time.time()
@@ -210,7 +209,7 @@ class Supervisor:
                 self.parts[name].address = f"127.0.0.1:{self.stack.port(name)}"
                 found.append(self.keep(self.parts[name], start, is_ready, on_ready))
         found.append(self.keep(self.parts[PRELOADER], self.start_preloader, self.preloader_is_warm, None))
-        for position, name in enumerate(SERVICES):
+        for position, name in enumerate(self.home.services):
             part = self.parts[name]
             part.port = self.stack.port(name)
             part.address = self.addresses[f"HEATERS_{name.upper()}_URL"]
@@ -221,7 +220,7 @@ class Supervisor:
 
     async def stop_parts(self) -> None:
         """Services first, so that they can still say what they did; then what they stand on."""
-        services = [self.children[name] for name in SERVICES if name in self.children]
+        services = [self.children[name] for name in self.home.services if name in self.children]
         await asyncio.gather(*(child.stop(signal.SIGTERM, STOP_PATIENCE) for child in services))
         last = [
             (PRELOADER, signal.SIGTERM),
@@ -475,7 +474,7 @@ class Supervisor:
                 # On few processors the first ones are ready sooner when the last ones wait for them.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(2):
-                        for earlier in SERVICES[:2]:
+                        for earlier in self.home.services[:2]:
                             await self.parts[earlier].ready.wait()
             scratch = self.home.scratch / part.name
             scratch.mkdir(mode=0o700, parents=True, exist_ok=True)

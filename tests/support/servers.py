@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -14,6 +15,7 @@ from psycopg import sql
 from console.home import free_port
 from console.supervisor import broker_program
 from deploy.topics import ensure_topics
+from tests.support.live import LiveStack
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,20 @@ def own_broker() -> Iterator[Broker]:
         yield broker
     finally:
         broker.kill()
+
+
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[Servers]:
+    """Starts an embedded database server and object store, without any service."""
+    stack = LiveStack(folder, {"HEATERS_STACK_SERVICES": "none"})
+    stack.up()
+    try:
+        settings = stack.settings
+        yield Servers(
+            database_url=settings["HEATERS_DATABASE_URL"],
+            s3_endpoint=settings["HEATERS_S3_ENDPOINT"],
+            s3_access_key=settings["HEATERS_S3_ACCESS_KEY"],
+            s3_secret_key=settings["HEATERS_S3_SECRET_KEY"],
+        )
+    finally:
+        stack.down()
