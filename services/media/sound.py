@@ -109,12 +109,14 @@ def placed(frames: Iterable[AudioFrame], placement: Placement) -> Iterator[Audio
 def _anchor(first: AudioFrame | None, second: AudioFrame | None, placement: Placement, jitter: int) -> int | None:
     """Where the first frame begins.
 
-    Its own timestamp may be rounded, all the more where a decoder has cut off an encoder's priming; then the second
-    frame's, which lies on the grid, tells better.
+    Where timestamps are rounded, its own is so all the more if the decoder has cut off an encoder's priming; then the
+    second frame's, which lies on the grid, tells better.
     """
     if first is None or first.pts is None:
         return None
     told = _told(first, placement)
+    if not placement.grid_slack:
+        return told
     if second is None or second.pts is None or first.sample_rate != placement.sample_rate:
         return _on_grid(told, first.samples, placement)
     from_second = _on_grid(_told(second, placement), second.samples, placement) - first.samples

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from uuid import UUID
+
+import pytest
+
+from contracts.errors import Permanent
+from contracts.events.v1.video import Proxy, VideoDownloaded, VideoMastered, VideoPreprocessFailed, VideoProxied
+from contracts.values import Failure, MasteringPolicy, MediaFacts, ObjectRef, Options, VideoFacts
+from services.media.recipes import MasterSettings, ReviewSettings
+from services.preprocess import handlers
+from services.preprocess.domain import (
+    MASTER,
+    PROXY,
+    MasterResult,
+    ProxyInput,
+    ProxyResult,
+    master_order,
+    proxy_order,
+)
+
+VIDEO = UUID(int=7)
+REF = ObjectRef(key="videos/7/source/a.mp4", size=3, sha256="0" * 64)
+
+
+def downloaded(mastering: MasteringPolicy = MasteringPolicy.EAGER, **changes) -> VideoDownloaded:
+    video = VideoFacts(
+        stream_index=0,
+        codec="h264",
+        width=64,
+        height=48,
+        pixel_format="yuv420p",
+        rate="25/1",
+        timebase="1/25",
+        packets=9,
+    )
+    fields = {
+        "video_id": VIDEO,
+        "title": "A film",
+        "options": Options(mastering=mastering),
+        "object": REF,
+        "media": MediaFacts(container="mp4", duration="9/25", video=video),
+        "method": "upload",
+    }
+    return VideoDownloaded(**{**fields, **changes})
+
+
+def proxy_result() -> ProxyResult:
+    proxy = Proxy(**REF.model_dump(), codec="avc1.64101f", width=64, height=48)
+    return ProxyResult(
+        frames=9, rate="25/1", duration="9/25", proxy=proxy, index=REF, features=REF, sprites=(REF,), sprite_map=REF
+    )
+
+
+class FakeLedger:
+    def __init__(self):
+        self.queued, self.emitted, self.traceparent = [], [], ""
+
+    async def enqueue(self, job, order, *, key, video_id):
+        self.queued.append((job.kind, key, video_id))
+
+    async def emit(self, event):
+        self.emitted.append(event)
+
+
+async def accept(event) -> FakeLedger:
+    ledger = FakeLedger()
+    await handlers.accept_downloaded_video(event, ledger)
+    return ledger
+
+
+async def test_review_media_are_queued_before_the_master():
+    ledger = await accept(downloaded())
+    assert [kind for kind, *_ in ledger.queued] == ["proxy", "master"]
+    assert PROXY.priority > MASTER.priority
+
+
+async def test_without_mastering_there_is_no_second_piece_of_work():
+    ledger = await accept(downloaded(MasteringPolicy.NONE))
+    assert [kind for kind, *_ in ledger.queued] == ["proxy"]
+
+
+async def test_a_duplicate_is_not_processed_again():
+    ledger = await accept(downloaded(duplicate_of=UUID(int=1)))
+    assert not ledger.queued
+    assert not ledger.emitted
+
+
+async def test_mastering_of_approved_ranges_is_refused_in_words():
+    ledger = await accept(downloaded(MasteringPolicy.APPROVED))
+    assert not ledger.queued
+    [event] = ledger.emitted
+    assert isinstance(event, VideoPreprocessFailed)
+    assert event.failure.code == "preprocess.mastering_not_supported"
+
+
+def test_a_video_without_master_is_mastered_when_its_frames_are_counted():
+    order = proxy_order(downloaded(MasteringPolicy.NONE), ReviewSettings())
+    proxied, mastered = PROXY.succeeded(order, 2, proxy_result())
+    assert isinstance(proxied, VideoProxied)
+    assert isinstance(mastered, VideoMastered)
+    assert (mastered.policy, mastered.frames, mastered.master, mastered.run) == (MasteringPolicy.NONE, 9, None, 2)
+
+
+def test_events_carry_on_what_the_next_stages_need():
+    order = proxy_order(downloaded(), ReviewSettings())
+    [proxied] = PROXY.succeeded(order, 1, proxy_result())
+    assert (proxied.title, proxied.source, proxied.frames) == ("A film", REF, 9)
+    result = MasterResult(frames=9, master=REF, index=REF, frames_sha256="1" * 64)
+    [mastered] = MASTER.succeeded(master_order(downloaded(), MasterSettings()), 1, result)
+    assert (mastered.policy, mastered.frames_sha256) == (MasteringPolicy.EAGER, "1" * 64)
+
+
+@pytest.mark.parametrize("job", [PROXY, MASTER])
+def test_failures_name_the_phase(job):
+    event = downloaded()
+    order = proxy_order(event, ReviewSettings()) if job is PROXY else master_order(event, MasterSettings())
+    failure = Failure(stage="preprocess", error_class="permanent", code="media.corrupt", message="It is damaged.")
+    [failed] = job.failed(order, 1, failure)
+    assert (failed.phase, failed.failure) == (job.kind, failure)
+
+
+def test_other_settings_lie_in_another_place():
+    one = proxy_order(downloaded(), ReviewSettings())
+    other = proxy_order(downloaded(), ReviewSettings(crf=20))
+    assert PROXY.marker(one) != PROXY.marker(other)
+    assert PROXY.marker(one) == PROXY.marker(ProxyInput.model_validate_json(one.model_dump_json()))
+
+
+def test_approved_mastering_is_no_order():
+    with pytest.raises(Permanent):
+        master_order(downloaded(MasteringPolicy.APPROVED), MasterSettings())
+
+
+def test_the_service_itself_loads_no_codec_library():
+    code = (
+        "import sys, services.preprocess.app; print(sorted({'av', 'numpy', 'cv2', 'torch', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
