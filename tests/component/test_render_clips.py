@@ -254,3 +254,46 @@ def test_stills_show_the_frames_asked_for(source: Path) -> None:
     for number, data in taken.items():
         with av.open(io.BytesIO(data), format="jpeg_pipe") as file:
             assert read_number(next(file.decode(video=0)).to_ndarray(format="rgb24")) == number
+
+
+def test_interlaced_footage_keeps_its_frames(source: Path, tmp_path: Path) -> None:
+    footage = footage_of(source, interlaced=True)
+    made = rendered(footage, [cut(tmp_path, 20, 45)])[0].renditions[0]
+    numbers, times, _ = decoded(made.path)
+    assert numbers == list(range(20, 45))
+    assert times == [footage.time_of(number) - footage.time_of(20) for number in range(20, 45)]
+
+
+def test_hdr_is_brought_to_an_ordinary_screen_and_kept_in_the_archive(tmp_path: Path) -> None:
+    path = tmp_path / "hdr.mkv"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=24, options={"crf": "8", "profile": "high10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
+        context = stream.codec_context
+        context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 9, 9, 16
+        for number in range(6):
+            frame = av.VideoFrame(64, 48, "yuv420p10le")
+            for plane, level in zip(frame.planes, (500, 512, 512), strict=True):
+                plane.update(np.full(plane.buffer_size // 2, level, np.uint16).tobytes())
+            frame.pts, frame.time_base = number, Fraction(1, 24)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    delivered, archived = whole(path, tmp_path, DELIVERY_H264, ARCHIVE_FFV1).renditions
+    assert (delivered.pixel_format, delivered.color_transfer, delivered.color_primaries, delivered.color_space) == (
+        "yuv420p", "bt709", "bt709", "bt709",
+    )  # fmt: skip
+    assert (archived.pixel_format, archived.color_transfer, archived.color_primaries, archived.color_space) == (
+        "yuv420p10le", "smpte2084", "bt2020", "bt2020nc",
+    )  # fmt: skip
+    with av.open(str(delivered.path)) as file:
+        level = next(file.decode(video=0)).to_ndarray(format="gray").mean()
+    # 500 of 1023 in PQ is about 92 nits, near the white of an ordinary screen; passed through it would be grey.
+    assert level > 150
+
+
+def test_a_file_that_does_not_show_what_was_encoded_is_noticed(source: Path, tmp_path: Path) -> None:
+    video = DELIVERY_H264.video.model_copy(update={"options": (("qp", "51"), ("preset", "ultrafast"))})
+    made = whole(source, tmp_path, DELIVERY_H264.model_copy(update={"video": video})).renditions[0]
+    good = whole(source, tmp_path / "good").renditions[0]
+    assert good.picture_difference < 0.02
+    assert made.picture_difference > 3 * good.picture_difference
