@@ -141,6 +141,13 @@ async def test_a_duplicate_shows_the_clips_of_its_original(review):
     video = await review.video(duplicate)
     assert (video["state"], video["duplicate_of"], video["frames"]) == ("ready", str(original), 300)
     assert [clip["video_id"] for clip in video["clips"]] == [str(original)] * 3
+    await review.hear(accepted(twin := uuid4()), downloaded(twin, duplicate_of=(broken := uuid4())))
+    assert (await review.video(twin))["clips"] == []
+    await review.hear(
+        video_events.VideoPreprocessFailed(video_id=broken, phase="proxy", failure=failure("media.corrupt"))
+    )
+    video = await review.video(twin)
+    assert (video["state"], video["error"]["code"]) == ("preprocess_failed", "media.corrupt")
 
 
 async def test_a_rejected_video_says_why(review):

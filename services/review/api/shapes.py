@@ -102,7 +102,7 @@ class ClipOut(BaseModel):
 
 
 class VideoSummary(BaseModel):
-    """A video in a list."""
+    """A video in a list. A duplicate stands as its original does."""
 
     id: UUID
     source: Annotated[Source | None, Field(description="Absent while the request itself is unheard of.")]
@@ -129,14 +129,14 @@ class VideoOut(VideoSummary):
 
 
 class VideoPage(BaseModel):
-    """Some videos, newest first. ``next`` is the cursor of the next page."""
+    """Some videos, newest first. ``next`` asks for the next page."""
 
     videos: list[VideoSummary]
     next: str | None
 
 
 class ClipPage(BaseModel):
-    """Some clips. ``next`` is the cursor of the next page."""
+    """Some clips. ``next`` asks for the next page."""
 
     clips: list[ClipOut]
     next: str | None
@@ -248,12 +248,13 @@ class LogEntry(BaseModel):
     position: str
     id: UUID
     type: str
+    subject: str
     video_id: UUID | None
     clip_id: UUID | None
     origin: str
     trace_id: str
-    happened_at: datetime
-    recorded_at: datetime
+    happened_at: Annotated[datetime, Field(description="When it happened, as its producer says.")]
+    recorded_at: Annotated[datetime, Field(description="When review took it in.")]
     body: dict[str, Any]
 
 

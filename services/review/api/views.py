@@ -42,8 +42,10 @@ MAX_CLIPS_OF_A_VIDEO = 25_000
 FRESH_PROGRESS = timedelta(minutes=10)
 """Progress older than this is of work that has died or was overtaken; it is not shown."""
 
-_VIDEO_COLUMNS = """video.id, video.source, video.state, video.title, video.tags, video.error, video.duplicate_of, video.mastered,
-    video.trace_id, video.created_at, video.changed_at, coalesce(video.frames, original.frames) AS frames,
+# A duplicate is what its original is: whoever waits for it waits for that one.
+_VIDEO_COLUMNS = """video.id, video.source, video.title, video.tags, video.duplicate_of, video.trace_id, video.created_at,
+    video.changed_at, coalesce(original.state, video.state) AS state, coalesce(original.error, video.error) AS error,
+    coalesce(original.mastered, video.mastered) AS mastered, coalesce(video.frames, original.frames) AS frames,
     coalesce(video.rate, original.rate) AS rate, coalesce(video.duration, original.duration) AS duration"""
 _VIDEO_TABLES = "video LEFT JOIN video AS original ON original.id = video.duplicate_of"
 _VIDEO = text(f"SELECT {_VIDEO_COLUMNS} FROM {_VIDEO_TABLES} WHERE video.id = :id")  # noqa: S608 - constants only.
@@ -190,6 +192,7 @@ async def log_page(session: AsyncSession, after: tuple[int, int] | None, video_i
             position=f"{row['txid']}-{row['seq']}",
             id=row["id"],
             type=row["type"],
+            subject=_subject(row),
             video_id=row["video_id"],
             clip_id=row["clip_id"],
             origin=row["origin"],
@@ -304,6 +307,12 @@ def _error(failure: Mapping[str, Any] | None) -> ErrorOut | None:
 
 def _progress(row: Mapping[Any, Any]) -> ProgressOut:
     return ProgressOut(**{**row["body"], "changed_at": row["changed_at"]})
+
+
+def _subject(row: Mapping[Any, Any]) -> str:
+    if row["clip_id"]:
+        return f"clip/{row['clip_id']}"
+    return f"video/{row['video_id']}" if row["video_id"] else ""
 
 
 def _spell(raw: bytes | None) -> str | None:
