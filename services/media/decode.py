@@ -27,7 +27,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from contracts.values import FrameRange
-from services.media.containers import MediaFile, named, opened
+from services.media.containers import MediaFile, named, opened, video_stream
 from services.media.errors import Corrupt, Incomplete, MediaError, NoVideoStream, UnsupportedCodec, translated
 from services.media.frame_index import FrameIndex
 from services.media.sound import placed, placement_on
@@ -127,7 +127,7 @@ class FrameSource:
 
     With an addressed ``index`` (of a proxy or master) only the wanted frames' bytes are read, without the container.
     With an index ``without_addresses`` (of a long-GOP source) it seeks by the index's key pictures. Without an index it
-    counts from frame 0. Ranges may be asked for in any order; ascending ones are cheapest, and gaps are skipped.
+    counts from frame 0. ``stream_index`` names the stream of a source; an addressed index names its own. Ranges may be asked for in any order; ascending ones are cheapest, and gaps are skipped.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class FrameSource:
         self._source: _IntraFrames | _SoughtFrames
         with translated(f"opening {self._name}"):
             if index is not None and index.addressed:
-                self._source = self._ways_out.enter_context(_IntraFrames(file, index, stream_index, thread_count))
+                self._source = self._ways_out.enter_context(_IntraFrames(file, index, thread_count))
             else:
                 container = self._ways_out.enter_context(opened(file))
                 self._source = _SoughtFrames(container, index, stream_index, thread_count, self._name)
@@ -179,33 +179,38 @@ class FrameSource:
 
 
 class _IntraFrames:
-    """Frames of a file in which each stands alone: read by address and decoded without a demuxer."""
+    """Frames of a file in which each stands alone: their bytes are read by address, past the container.
 
-    def __init__(self, file: MediaFile, index: FrameIndex, stream_index: int, thread_count: int) -> None:
+    FFV1 leaves colour tags and rotation to the container, and so its header is read too; H.264 carries all it needs.
+    """
+
+    def __init__(self, file: MediaFile, index: FrameIndex, thread_count: int) -> None:
         self._index = index
-        self._owned: BinaryIO | None = None
+        self._ways_out = ExitStack()
         self._file: BinaryIO
+        if index.codec.startswith("avc1"):
+            context = av.CodecContext.create("h264", "r")
+            context.extradata = index.extradata
+        else:
+            container = self._ways_out.enter_context(opened(file))
+            stream = video_stream(container)
+            context = stream.codec_context if stream is not None else None
+        if not isinstance(context, VideoCodecContext):
+            self._ways_out.close()
+            raise MediaError(f"The frame index names {index.codec}, which the file does not hold. Make both again.")
         if isinstance(file, (str, Path)):
-            self._owned = self._file = Path(file).open("rb")  # noqa: SIM115 - closed by __exit__.
+            self._file = self._ways_out.enter_context(Path(file).open("rb"))
         else:
             self._file = file
-        codec = "h264" if index.codec.startswith("avc1") else index.codec
-        context = av.CodecContext.create(codec, "r")
-        if not isinstance(context, VideoCodecContext):
-            raise MediaError(f"The frame index names {index.codec}, which is no video codec.")
-        context.extradata = index.extradata
-        context.width, context.height = index.width, index.height
         context.thread_type = "FRAME"
         context.thread_count = thread_count
         self._context = context
-        del stream_index  # The addresses are those of the index's own stream.
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._owned is not None:
-            self._owned.close()
+        self._ways_out.close()
 
     def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
         self._context.flush_buffers()

@@ -81,6 +81,7 @@ def test_every_frame_has_its_number_in_proxy_and_master(name: str, tmp_path: Pat
     with FrameSource(gold.path, gold.index) as kept:
         for _, frame in kept.frames(FrameRange(start=0, end=count)):
             digest.add(frame)
+            assert frame.rotation == rotation
     assert digest.hexdigest() == gold.frames_sha256
     assert np.array_equal(gold.index.pts, index.pts)
     if facts.facts.video.pixel_format not in {"yuvj420p", "rgb24"}:
@@ -120,6 +121,17 @@ def test_the_proxy_is_what_a_browser_needs(tmp_path: Path):
     offset, size = made.index.address(len(made.index) - 1)
     assert offset + size <= len(data)
     assert made.index.start == Fraction(2, 5)
+
+
+def test_the_master_keeps_colour_tags_and_rotation(tmp_path: Path):
+    colour = (1, 9, 9, 16)
+    source = make_video(tmp_path / "a.mp4", codec="libx265", options=_QUIET_265, colour=colour, rotation=-90)
+    master = make_master(source, probe(source), tmp_path)
+    with FrameSource(master.path, master.index) as frames:
+        for _, frame in frames.frames(FrameRange(start=5, end=7)):
+            assert (frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc) == colour
+            assert frame.rotation == -90
+    assert probe(master.path).facts.video.color_transfer == "smpte2084"
 
 
 def test_the_same_source_gives_the_same_bytes(tmp_path: Path):
