@@ -314,15 +314,23 @@ def retry(
 def dead_letters(context: typer.Context) -> None:
     """Messages that no service could use."""
     if context.invoked_subcommand is None:
-        list_letters()
+        list_letters(everything=False, limit=50, as_json=False)
 
 
 @letters.command("list")
-def list_letters(as_json: AsJson = False) -> None:
+def list_letters(
+    everything: Annotated[bool, typer.Option("--all", help="Also those that were dealt with.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: AsJson = False,
+) -> None:
     """Lists what no service could use, the newest first."""
+    from itertools import islice
+
     from console.api import pages
 
-    found = list(pages(_review(), "/api/dead-letters", "dead_letters"))
+    found = list(
+        islice(pages(_review(), "/api/dead-letters", "dead_letters", state=None if everything else "open"), limit)
+    )
     if as_json:
         _print_json({"dead_letters": found})
     elif not found:
@@ -330,15 +338,15 @@ def list_letters(as_json: AsJson = False) -> None:
     else:
         show.out.print(
             show.rows_table(
-                ("ID", "CONSUMER", "TOPIC", "AT", "CODE", "STATE"),
+                ("ID", "CONSUMERS", "TOPIC", "AT", "STATE", "WHY"),
                 [
                     (
                         row["id"],
-                        row.get("consumer", ""),
-                        row.get("topic", ""),
-                        f"{row.get('partition')}:{row.get('offset')}",
-                        row.get("code", ""),
-                        row.get("state", ""),
+                        " ".join(row["consumers"]),
+                        row["topic"],
+                        f"{row['partition']}:{row['offset']}",
+                        row["state"],
+                        f"{row['code']}: {row['reason']}",
                     )
                     for row in found
                 ],
@@ -406,6 +414,9 @@ def search(
 @app.command()
 def trace(
     clip: Annotated[UUID, typer.Argument(metavar="CLIP", help="A clip's id.")],
+    every: Annotated[
+        bool, typer.Option("--all", help="Show the handling of each event too, not only the work.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Shows one timeline of a clip, from the request to its embedding, with each stage's queue time and run time."""
@@ -420,6 +431,8 @@ def trace(
             f"there is no trace of a clip {clip}; clips are listed on the review page, and by heaters run --json"
         )
         raise typer.Exit(1)
+    if not every and not as_json:
+        lines = timeline.work_only(lines)
     if as_json:
         _print_json(
             {
@@ -457,19 +470,15 @@ def events(
     after: Any = None
     while True:
         page = api.get("/api/events", video=video, after=after)
-        found = page["events"]
-        for event in found:
+        for event in page["events"]:
             if as_json:
                 print(json.dumps(event, default=str), flush=True)
             else:
-                show.out.print(
-                    f"{event.get('time', '')}  {event['type']}  {event.get('subject', '')}",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
-                )
-            after = event.get("seq", event.get("position", after))
-        if not found:
+                subject = f"clip {event['clip_id']}" if event["clip_id"] else f"video {event['video_id']}"
+                line = f"{event['happened_at']}  {event['type']:<40}  {subject}"
+                show.out.print(line, highlight=False, markup=False, soft_wrap=True)
+            after = event["position"]
+        if not page["events"]:
             if not follow:
                 return
             time.sleep(0.5)

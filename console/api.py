@@ -97,7 +97,7 @@ def pages(api: Api, path: str, items: str, **query: Any) -> Iterator[dict[str, A
     while True:
         page = api.get(path, cursor=cursor, **query)
         yield from page.get(items, ())
-        cursor = page.get("next_cursor") or page.get("cursor")
+        cursor = page.get("next")
         if not cursor:
             return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -16,7 +17,8 @@ from rich.tree import Tree
 
 from console import outcome, timeline
 
-out = Console()
+out = Console() if sys.stdout.isatty() else Console(width=200)
+"""A pipe has no width of its own; a narrow guess would break ids apart."""
 err = Console(stderr=True)
 
 COLOURS = {
@@ -228,11 +230,9 @@ def print_timeline(lines: Sequence[timeline.Line], width: int = 40) -> None:
             timeline.seconds(line.span.run_seconds),
             timeline.bar(line, length, width),
         )
-    # A pipe has no width of its own; a narrow guess would cut the names.
-    console = out if out.is_terminal else Console(width=max(160, out.width))
-    console.print(table)
+    out.print(table)
     for service, (queued, ran) in timeline.totals(lines).items():
-        console.print(f"  {service}: {timeline.seconds(queued)} queued, {timeline.seconds(ran)} run", highlight=False)
+        out.print(f"  {service}: {timeline.seconds(queued)} queued, {timeline.seconds(ran)} run", highlight=False)
 
 
 def files_tree(title: str, video: Mapping[str, Any]) -> Tree:

@@ -119,6 +119,24 @@ def _walk(spans: Iterable[Span], depth: int, origin: datetime, lines: list[Line]
         _walk(span.children, depth + 1, origin, lines)
 
 
+def work_only(lines: Sequence[Line]) -> list[Line]:
+    """The lines of a timeline that are work, its steps, or a birth; what only passes events on is left out.
+
+    Each is indented under the nearest line above it that is kept as well.
+    """
+    kept: list[Line] = []
+    ancestors: list[tuple[int, bool]] = []
+    for line in lines:
+        while ancestors and ancestors[-1][0] >= line.depth:
+            ancestors.pop()
+        is_kept = not line.span.name.startswith(("accept ", "create "))
+        if is_kept:
+            under_work = sum(was_kept for _, was_kept in ancestors)
+            kept.append(Line(under_work, line.span, line.start, line.end))
+        ancestors.append((line.depth, is_kept))
+    return kept
+
+
 def bar(line: Line, length: float, width: int) -> str:
     """A line's bar on an axis of ``length`` seconds: dots while it queued, blocks while it ran."""
     if length <= 0 or width <= 0:
