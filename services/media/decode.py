@@ -188,6 +188,7 @@ class _IntraFrames:
         self._index = index
         self._ways_out = ExitStack()
         self._file: BinaryIO
+        context: object = None
         if index.codec.startswith("avc1"):
             context = av.CodecContext.create("h264", "r")
             context.extradata = index.extradata
@@ -199,7 +200,7 @@ class _IntraFrames:
             self._ways_out.close()
             raise MediaError(f"The frame index names {index.codec}, which the file does not hold. Make both again.")
         if isinstance(file, (str, Path)):
-            self._file = self._ways_out.enter_context(Path(file).open("rb"))
+            self._file = self._ways_out.enter_context(Path(file).open("rb"))  # noqa: SIM115 - closed by the stack.
         else:
             self._file = file
         context.thread_type = "FRAME"
