@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.chassis.stage import Stage
-from services.export.domain import CLEAN, EXPORT
 from services.export.handlers import routes
+from services.export.jobs import CLEAN, EXPORT
 from services.export.settings import Settings
 
 STAGE = Stage(name="export", settings=Settings, routes=routes, jobs=(EXPORT, CLEAN))

@@ -11,7 +11,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from datetime import timedelta
 from fractions import Fraction
 from importlib.metadata import version
 from typing import Annotated
@@ -46,7 +45,6 @@ from contracts.values import (
     Value,
     Verdict,
 )
-from services.chassis.stage import Job, Limits
 from services.export.manifest import (
     SCHEMA_VERSION,
     Loudness,
@@ -472,7 +470,8 @@ def failed(order: ExportInput, run: int, failure: Failure) -> Sequence[Event]:
     return (ClipExportFailed(video_id=order.video_id, clip_id=order.clip_id, run=run, failure=failure),)
 
 
-def _marker(order: ExportInput) -> str:
+def marker(order: ExportInput) -> str:
+    """Where the result is kept: other bundles, another place."""
     # An unknown profile has no recipe; its work fails in preflight, before a result could be kept.
     try:
         recipes = [order.recipe(profile) for profile in order.profiles]
@@ -482,44 +481,6 @@ def _marker(order: ExportInput) -> str:
     return f"clips/{order.clip_id}/exports/result-{digest}.json"
 
 
-def _unannounced(_order: CleanInput, _run: int) -> Sequence[Event]:
-    return ()
-
-
 def cleaned(order: CleanInput, _run: int, result: CleanResult) -> Sequence[Event]:
     """Everything made from the clip is gone."""
     return (ClipCleaned(video_id=order.video_id, clip_id=order.clip_id, objects=result.objects),)
-
-
-def _not_cleaned(_order: CleanInput, _run: int, _failure: Failure) -> Sequence[Event]:
-    # No fact says that cleaning failed: the failed work stays in the ledger, where an operator sees and resumes it.
-    return ()
-
-
-EXPORT = Job(
-    kind="export",
-    input=ExportInput,
-    result=ExportResult,
-    work="services.export.work:export_clips",
-    started=started,
-    succeeded=succeeded,
-    failed=failed,
-    marker=_marker,
-    batch=True,
-    batch_limit=200,
-    limits=Limits(wall=timedelta(hours=12), memory_bytes=6_000_000_000),
-)
-
-CLEAN = Job(
-    kind="clean",
-    input=CleanInput,
-    result=CleanResult,
-    work="services.export.work:clean_clip",
-    started=_unannounced,
-    succeeded=cleaned,
-    failed=_not_cleaned,
-    # Beside the clip's folder, which the work empties.
-    marker=lambda order: f"cleaned/{order.clip_id}/{order.version}.json",
-    limits=Limits(wall=timedelta(hours=1), memory_bytes=1_000_000_000),
-    priority=10,
-)

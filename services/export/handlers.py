@@ -13,7 +13,8 @@ from contracts.events.v1.video import VideoMastered, VideoProxied
 from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
 from services.export import store
-from services.export.domain import CLEAN, EXPORT, CleanInput, due, export_key, heard
+from services.export.domain import CleanInput, due, export_key, heard
+from services.export.jobs import CLEAN, EXPORT
 from services.export.store import KnownClip
 
 routes = Routes()

@@ -19,8 +19,6 @@ from contracts.values import (
     VideoFacts,
 )
 from services.export.domain import (
-    CLEAN,
-    EXPORT,
     CleanInput,
     CleanResult,
     ClipFacts,
@@ -36,6 +34,7 @@ from services.export.domain import (
     preflight,
     safe_name,
 )
+from services.export.jobs import CLEAN, EXPORT
 from services.export.manifest import Loudness, PictureStream, SoundStream
 from services.media.profiles import DELIVERY_H264
 
