@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.chassis.stage import Stage
-from services.preprocess.domain import MASTER, PROXY
 from services.preprocess.handlers import routes
+from services.preprocess.jobs import MASTER, PROXY
 from services.preprocess.settings import Settings
 
 STAGE = Stage(name="preprocess", settings=Settings, routes=routes, jobs=(PROXY, MASTER))

@@ -8,7 +8,6 @@ mastered the moment its frames are counted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -39,7 +38,6 @@ from contracts.values import (
     Title,
     Value,
 )
-from services.chassis.stage import Job, Limits
 from services.media.recipes import MasterSettings, ReviewSettings
 
 Frames = Annotated[int, Field(ge=1)]
@@ -99,6 +97,11 @@ class MasterResult(Value):
     master: ObjectRef
     index: ObjectRef
     frames_sha256: Sha256
+
+
+def marker(order: ProxyInput | MasterInput) -> str:
+    """Where the finished result is kept: if it is there, the work is done."""
+    return f"{order.folder}result.json"
 
 
 def proxy_order(event: VideoDownloaded, settings: ReviewSettings) -> ProxyInput:
@@ -204,30 +207,3 @@ def mastered(order: MasterInput, run: int, result: MasterResult) -> Sequence[Eve
 def master_failed(order: MasterInput, run: int, failure: Failure) -> Sequence[Event]:
     """The lossless pass gave up."""
     return (failure_event(order.video_id, run, "master", failure),)
-
-
-PROXY = Job(
-    kind="proxy",
-    input=ProxyInput,
-    result=ProxyResult,
-    work="services.preprocess.work:make_proxy",
-    started=proxy_started,
-    succeeded=proxied,
-    failed=proxy_failed,
-    marker=lambda order: f"{order.folder}result.json",
-    limits=Limits(wall=timedelta(hours=12), memory_bytes=4_000_000_000),
-    priority=10,
-)
-
-MASTER = Job(
-    kind="master",
-    input=MasterInput,
-    result=MasterResult,
-    work="services.preprocess.work:make_lossless_master",
-    started=master_started,
-    succeeded=mastered,
-    failed=master_failed,
-    marker=lambda order: f"{order.folder}result.json",
-    limits=Limits(wall=timedelta(hours=48), memory_bytes=4_000_000_000),
-    priority=0,
-)

@@ -6,7 +6,8 @@ from contracts.errors import Permanent
 from contracts.events.v1.video import VideoDownloaded
 from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
-from services.preprocess.domain import MASTER, PROXY, failure_event, master_order, proxy_order
+from services.preprocess.domain import failure_event, master_order, proxy_order
+from services.preprocess.jobs import MASTER, PROXY
 from services.preprocess.settings import current
 
 routes = Routes()

@@ -16,7 +16,8 @@ from services.media.decode import AudioSource, FrameSource
 from services.media.frame_index import FrameIndex
 from services.media.probe import probe
 from services.media.recipes import MasterSettings, ReviewSettings
-from services.preprocess.domain import MASTER, PROXY, MasterInput, ProxyInput
+from services.preprocess.domain import MasterInput, ProxyInput
+from services.preprocess.jobs import MASTER, PROXY
 from services.preprocess.work import make_lossless_master, make_proxy
 from tests.support.made_videos import luma_of, make_video, read_number
 

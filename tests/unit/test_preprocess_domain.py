@@ -12,14 +12,13 @@ from contracts.values import Failure, MasteringPolicy, MediaFacts, ObjectRef, Op
 from services.media.recipes import MasterSettings, ReviewSettings
 from services.preprocess import handlers
 from services.preprocess.domain import (
-    MASTER,
-    PROXY,
     MasterResult,
     ProxyInput,
     ProxyResult,
     master_order,
     proxy_order,
 )
+from services.preprocess.jobs import MASTER, PROXY
 
 VIDEO = UUID(int=7)
 REF = ObjectRef(key="videos/7/source/a.mp4", size=3, sha256="0" * 64)

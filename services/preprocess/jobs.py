@@ -1,0 +1,46 @@
+"""The work that preprocess declares: review media first, the lossless master behind them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from services.chassis.stage import Job, Limits
+from services.preprocess.domain import (
+    MasterInput,
+    MasterResult,
+    ProxyInput,
+    ProxyResult,
+    marker,
+    master_failed,
+    master_started,
+    mastered,
+    proxied,
+    proxy_failed,
+    proxy_started,
+)
+
+PROXY = Job(
+    kind="proxy",
+    input=ProxyInput,
+    result=ProxyResult,
+    work="services.preprocess.work:make_proxy",
+    started=proxy_started,
+    succeeded=proxied,
+    failed=proxy_failed,
+    marker=marker,
+    limits=Limits(wall=timedelta(hours=12), memory_bytes=4_000_000_000),
+    # Review waits for this and for no master, of whichever video.
+    priority=10,
+)
+
+MASTER = Job(
+    kind="master",
+    input=MasterInput,
+    result=MasterResult,
+    work="services.preprocess.work:make_lossless_master",
+    started=master_started,
+    succeeded=mastered,
+    failed=master_failed,
+    marker=marker,
+    limits=Limits(wall=timedelta(hours=48), memory_bytes=4_000_000_000),
+)
