@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -85,11 +85,18 @@ def run(
       ./heaters run --profile delivery-h264 --profile archive-ffv1 talk.mp4
       ./heaters run --json a.mp4 > result.json
     """  # noqa: D301 - the mark that keeps the lines below apart.
-    from console import outcome
-    from console import run as runner
+    home = find_home()
+    is_worth_it = any(_is_plausible(video) for video in videos)
+    with stack.use(home) if is_worth_it else nullcontext():
+        started = is_worth_it and stack.begin(home, keep=keep)
+        # Imported while the stack starts.
+        from console import outcome
+        from console import run as runner
 
-    options = _options(profile, detector, mastering, captions, whole=whole, human=review)
-    entries = runner.run(find_home(), videos, out, options, tags=tag or (), keep=keep, title=title)
+        options = _options(profile, detector, mastering, captions, whole=whole, human=review)
+        entries = runner.run(home, videos, out, options, tags=tag or (), keep=keep, title=title)
+    if started and not keep:
+        runner.wait_until_stopped(home)
     if as_json:
         _print_json({"videos": entries})
     else:
@@ -564,6 +571,11 @@ def _options(
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(f"{first['loc'][0]}: {first['msg']}") from error
+
+
+def _is_plausible(video: str) -> bool:
+    """Whether there may be something to do, by a glance; the exact judgement is made later."""
+    return "://" in video or os.path.exists(os.path.expanduser(video))  # noqa: PTH110, PTH111 - quick, and never raises.
 
 
 def _must_be_up() -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from console import processes
+from console import processes, remains
 from console.home import Home, Stack, read_json
 
 ELSEWHERE = Path("/var/lib/heaters")
@@ -79,7 +79,7 @@ class Database:
     def forget_dead(self) -> None:
         """Ends what a killed server left (its backends may linger a moment) and removes its pid file."""
         if Path("/proc").is_dir():
-            processes.sweep(folder=self.data.resolve())
+            remains.sweep(folder=self.data.resolve())
             with contextlib.suppress(FileNotFoundError):
                 (self.data / "postmaster.pid").unlink()
 

@@ -1,8 +1,7 @@
-"""Child processes that never outlive their parent, and the traces that killed ones leave.
+"""Child processes that never outlive their parent.
 
 Guarantees: a child started here is a session of its own, dies when its parent dies (on Linux, even by SIGKILL), and
-takes its whole process group with it. A process carries the stack's id in its environment, by which ``sweep`` finds
-what a killed supervisor could have left. Standard library only.
+takes its whole process group with it. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-STACK_VARIABLE = "HEATERS_STACK_ID"
 PR_SET_PDEATHSIG = 1
 _LINUX = sys.platform == "linux"
 _LIBC = ctypes.CDLL(None, use_errno=True) if _LINUX else None
@@ -131,59 +128,3 @@ def _watch(loop: asyncio.AbstractEventLoop, process: subprocess.Popen[bytes]) ->
 
         look()
     return ended
-
-
-def find(*, stack_id: str | None = None, folder: Path | None = None) -> set[int]:
-    """Processes that belong to a stack: by its id in their environment, or by working in ``folder``."""
-    mark = f"{STACK_VARIABLE}={stack_id}".encode()
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        pid = int(entry.name)
-        if pid == os.getpid():
-            continue
-        with contextlib.suppress(OSError):
-            if (stack_id and mark in (entry / "environ").read_bytes().split(b"\0")) or (
-                folder and (entry / "cwd").readlink() == folder
-            ):
-                found.add(pid)
-    return found
-
-
-def sweep(*, stack_id: str | None = None, folder: Path | None = None, patience: float = 10.0) -> int:
-    """Kills what is left of an earlier run of the stack and waits for its end; returns how many processes that were."""
-    deadline = time.monotonic() + patience
-    seen: set[int] = set()
-    while (
-        left := {pid for pid in find(stack_id=stack_id, folder=folder) if not is_zombie(pid)}
-    ) and time.monotonic() < deadline:
-        seen |= left
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
-    return len(seen)
-
-
-def is_zombie(pid: int) -> bool:
-    """Whether a process has ended but was not reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return False
-
-
-def birth(pid: int) -> str:
-    """A mark that tells a process from a later one with the same number; empty when it does not run."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        if _LINUX:
-            return ""
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return ""
-        except PermissionError:
-            pass
-        return "running"
-    return "" if fields[0] == "Z" else fields[19]

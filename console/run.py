@@ -111,10 +111,7 @@ def run(
             if options.review == "human":
                 show.note(f"Review the clips at {access.service('review')}/ ; this waits until all are decided.")
             follow(tools, going)
-        documents = collect(tools, going, out)
-    if access.started and not keep:
-        _wait_until_stopped(home)
-    return documents
+        return collect(tools, going, out)
 
 
 def submit(
@@ -258,7 +255,7 @@ def _entry(each: Going, files: dict[tuple[str, str], dict[str, Any]]) -> dict[st
     return entry
 
 
-def _wait_until_stopped(home: Home) -> None:
+def wait_until_stopped(home: Home) -> None:
     """A stack that this run started stops when nobody else uses it; a moment's wait leaves a quiet machine behind."""
     deadline = time.monotonic() + 3
     while (state := stack.read_state(home)) and not home.keep_file.exists() and time.monotonic() < deadline:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from console import processes
+from console import remains
 from console.home import Home, Stack, addresses, load_stack, read_json
 
 POLL = 0.02
@@ -47,7 +47,7 @@ class Access:
 def read_state(home: Home) -> State:
     """What the running supervisor last wrote; empty when none runs."""
     state = read_json(home.state_file)
-    if not state or processes.birth(int(state["pid"])) != state["birth"]:
+    if not state or remains.birth(int(state["pid"])) != state["birth"]:
         return {}
     return state
 
@@ -78,6 +78,20 @@ def _is_same(descriptor: int, home: Home) -> bool:
         return os.fstat(descriptor).st_ino == home.use_lock.stat().st_ino
     except FileNotFoundError:
         return False
+
+
+def begin(home: Home, *, keep: bool) -> bool:
+    """Starts the stack if none runs, and returns at once; whether it started one. To be called while using it.
+
+    What the caller has yet to import and to read is done meanwhile.
+    """
+    home.create()
+    if keep:
+        home.keep_file.touch()
+    if read_state(home):
+        return False
+    spawn(home)
+    return True
 
 
 def bring_up(
@@ -168,7 +182,7 @@ def take_down(home: Home, patience: float = 30.0) -> bool:
 def wait_for_end(home: Home, state: State, patience: float = 30.0) -> None:
     """Waits until the supervisor of this state is gone."""
     deadline = time.monotonic() + patience
-    while processes.birth(int(state["pid"])) == state["birth"]:
+    while remains.birth(int(state["pid"])) == state["birth"]:
         if time.monotonic() > deadline:
             raise StackError(f"the stack does not stop; end process {state['pid']} and see {home.log('supervisor')}")
         time.sleep(POLL)

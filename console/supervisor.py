@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from console import database as postgres
-from console import processes
+from console import processes, remains
 from console.database import Database, DatabaseError
 from console.home import (
     BROKER,
@@ -145,7 +145,7 @@ class Supervisor:
         self.home = home
         self.stack = stack
         self.addresses = addresses(home, stack)
-        self.environment = {**os.environ, **self.addresses, processes.STACK_VARIABLE: stack.id}
+        self.environment = {**os.environ, **self.addresses, remains.STACK_VARIABLE: stack.id}
         self.preloader = Preloader()
         self.database: Database | None = None
         self.talking: asyncio.Task[None] | None = None
@@ -343,7 +343,7 @@ class Supervisor:
                 self.home.state_file,
                 {
                     "pid": os.getpid(),
-                    "birth": processes.birth(os.getpid()),
+                    "birth": remains.birth(os.getpid()),
                     "state": self.state,
                     "started_at": self.started_at,
                     "topics": self.topics.is_set(),
@@ -657,7 +657,7 @@ def main() -> int:
         log("another supervisor serves this folder")
         return 3
     earlier = load_stack(home)
-    if earlier and (left := processes.sweep(stack_id=earlier.id)):
+    if earlier and (left := remains.sweep(stack_id=earlier.id)):
         log(f"ended {left} processes that an earlier run had left")
     asyncio.run(Supervisor(home, prepare_stack(home)).run())
     return 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from console import database, processes, stack
+from console import database, remains, stack
 from console.home import REPOSITORY, SERVICES, Home, load_stack
 
 PATIENCE = 60.0
@@ -66,7 +66,7 @@ def ended(home: Home):
     finally:
         stack.take_down(home)
         known = load_stack(home)
-        left = processes.find(stack_id=known.id) if known else set()
+        left = remains.find(stack_id=known.id) if known else set()
         home.stack_file.unlink(missing_ok=True)
         database.forget_orphans()
         assert left == set()
@@ -180,7 +180,7 @@ def test_a_killed_service_leaves_no_child(home):
     sleeper = wait_until(lambda: children_of(before["pid"]), 10)[0]
     os.kill(before["pid"], signal.SIGKILL)
     wait_until(lambda: has_returned(home, "scenes", before), 20)
-    assert not processes.birth(sleeper)
+    assert not remains.birth(sleeper)
 
 
 def test_a_killed_preloader_brings_every_service_back(home):
@@ -216,7 +216,7 @@ def test_a_killed_supervisor_takes_everything_with_it_and_the_next_one_starts(ho
     supervisor = stack.read_state(home)["pid"]
     os.kill(supervisor, signal.SIGKILL)
     wait_until(
-        lambda: not [pid for pid in processes.find(stack_id=load_stack(home).id) if not processes.is_zombie(pid)], 10
+        lambda: not [pid for pid in remains.find(stack_id=load_stack(home).id) if not remains.is_zombie(pid)], 10
     )
     assert not stack.is_up(home)
     again = bring_up(home)
@@ -227,7 +227,7 @@ def test_a_killed_supervisor_takes_everything_with_it_and_the_next_one_starts(ho
 
 def test_everything_killed_at_once_starts_again(home):
     bring_up(home)
-    for pid in {stack.read_state(home)["pid"], *processes.find(stack_id=load_stack(home).id)}:
+    for pid in {stack.read_state(home)["pid"], *remains.find(stack_id=load_stack(home).id)}:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert bring_up(home).started
@@ -253,7 +253,7 @@ def test_a_stack_whose_folder_is_taken_away_stops(tmp_path):
         known = load_stack(home)
     home.data.rename(tmp_path / "elsewhere")
     stack.wait_for_end(home, state, 30)
-    assert processes.find(stack_id=known.id) == set()
+    assert remains.find(stack_id=known.id) == set()
 
 
 def test_external_servers_are_used_and_not_started(home, tmp_path):

@@ -136,7 +136,9 @@ async def test_delivered_clips_become_searchable_and_an_archived_one_vanishes(se
         assert [match.clip_id.int for match in found] == [2, 3]
         assert kinds == [("embed", "done")] * 3 + [("keyframe", "done")] * 3
 
-        await publish(settings, ClipArchived(video_id=UUID(int=1), clip_id=UUID(int=2), edit_id=UUID(int=7), by="someone"))
+        await publish(
+            settings, ClipArchived(video_id=UUID(int=1), clip_id=UUID(int=2), edit_id=UUID(int=7), by="someone")
+        )
         await asyncio.to_thread(wait_until_nothing_is_left, runtime.objects, 2)
         async with runtime.transaction() as ledger:
             found = await store.similar_clips(

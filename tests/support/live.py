@@ -37,7 +37,9 @@ class LiveStack:
             **(environment or {}),
         }
 
-    def console(self, *arguments: str | Path, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def console(
+        self, *arguments: str | Path, timeout: float = 600, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Runs the console as the bootstrap would."""
         done = subprocess.run(
             [sys.executable, "-m", "console", *map(str, arguments)],
@@ -49,7 +51,9 @@ class LiveStack:
             check=False,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"{arguments} ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}\n{self.logs()}")
+            raise AssertionError(
+                f"{arguments} ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}\n{self.logs()}"
+            )
         return done
 
     def run(self, *files: str | Path, out: Path, check: bool = True, timeout: float = 900) -> dict:
@@ -78,7 +82,9 @@ class LiveStack:
         return self.settings[f"HEATERS_{service.upper()}_URL"]
 
     def query(self, statement: str, *values: object) -> list[dict]:
-        with psycopg.connect(self.settings["HEATERS_DATABASE_URL"], row_factory=dict_row, autocommit=True) as connection:
+        with psycopg.connect(
+            self.settings["HEATERS_DATABASE_URL"], row_factory=dict_row, autocommit=True
+        ) as connection:
             return connection.execute(statement, values).fetchall()
 
     def store(self) -> S3Store:
@@ -147,7 +153,9 @@ class LiveStack:
             time.sleep(0.2)
 
     def clips(self, video_id: str) -> list[dict]:
-        return self.query("SELECT id::text, state FROM review.clip WHERE video_id = %s ORDER BY start_frame, id", video_id)
+        return self.query(
+            "SELECT id::text, state FROM review.clip WHERE video_id = %s ORDER BY start_frame, id", video_id
+        )
 
     def finished(self, video_id: str) -> bool:
         """Whether every clip of a video has come to its end."""
@@ -175,9 +183,9 @@ class LiveStack:
     def logs(self, lines: int = 15) -> str:
         told = []
         for path in sorted((self.folder / "logs").glob("*.log")):
-            tail = [
-                line for line in path.read_text(errors="replace").splitlines() if '"level": "info"' not in line
-            ][-lines:]
+            tail = [line for line in path.read_text(errors="replace").splitlines() if '"level": "info"' not in line][
+                -lines:
+            ]
             if tail:
                 told += [f"--- {path.name}", *(line[:400] for line in tail)]
         return "\n".join(told)

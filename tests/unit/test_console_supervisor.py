@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from console import database, processes, stack, supervisor
+from console import database, remains, stack, supervisor
 from console.home import Home, write_json
 
 
@@ -74,9 +74,7 @@ def test_databases_without_their_data_folder_are_forgotten(tmp_path):
 
 
 def test_a_server_is_ready_by_its_own_word_and_only_its_own(tmp_path):
-    (tmp_path / "postmaster.pid").write_text(
-        "77\n/data\n0\n5432\n\n127.0.0.1\n0 0\nready   \n"
-    )
+    (tmp_path / "postmaster.pid").write_text("77\n/data\n0\n5432\n\n127.0.0.1\n0 0\nready   \n")
     server = database.Database(tmp_path, tmp_path, None)
     assert server.is_ready(77)
     assert not server.is_ready(78)
@@ -95,7 +93,7 @@ def test_the_state_of_a_dead_supervisor_counts_as_down(tmp_path):
     write_json(home.state_file, {"pid": os.getpid(), "birth": "another process's", "state": "ready", "parts": []})
     assert not stack.is_up(home)
     write_json(
-        home.state_file, {"pid": os.getpid(), "birth": processes.birth(os.getpid()), "state": "ready", "parts": []}
+        home.state_file, {"pid": os.getpid(), "birth": remains.birth(os.getpid()), "state": "ready", "parts": []}
     )
     assert stack.is_up(home)
 
