@@ -39,7 +39,13 @@ def _compare(
 
 
 def _compare_word(
-    word: str, old: Schema, new: Schema, old_root: Schema, new_root: Schema, place: str, seen: frozenset[tuple[str, str]]
+    word: str,
+    old: Schema,
+    new: Schema,
+    old_root: Schema,
+    new_root: Schema,
+    place: str,
+    seen: frozenset[tuple[str, str]],
 ) -> list[str]:
     if word not in new:
         return [f"{place} no longer says {word!r} (it was {old[word]!r})"]

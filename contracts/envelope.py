@@ -7,6 +7,7 @@ Sources: CloudEvents Kafka Protocol Binding 1.0.2; W3C Trace Context.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +67,14 @@ def derived_id(*parts: object) -> UUID:
     return uuid5(NAMESPACE, "|".join(str(part) for part in parts))
 
 
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def without_nul(body: bytes) -> bytes:
+    """A JSON text without the character NUL, which PostgreSQL cannot store and no name or title means."""
+    return _NUL.sub(rb"\1", body)
+
+
 def to_kafka(
     event: Event,
     *,
@@ -92,7 +101,7 @@ def to_kafka(
     if tracestate:
         headers.append(("tracestate", tracestate.encode()))
     key = event.key.encode() if event.key else str(event_id).encode()
-    return KafkaMessage(entry.topic.name, key, event.model_dump_json().encode(), headers)
+    return KafkaMessage(entry.topic.name, key, without_nul(event.model_dump_json().encode()), headers)
 
 
 def from_kafka(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Envelope:
@@ -110,7 +119,7 @@ def from_kafka(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Env
             code="message.too_large",
         )
     try:
-        event = upcast(entry.model.model_validate_json(value))
+        event = upcast(entry.model.model_validate_json(without_nul(value)))
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise Undecodable(f"The body is no JSON: {_first_errors(error)}.", code="message.not_json") from error

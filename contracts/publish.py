@@ -1,7 +1,7 @@
 """Generates what others read: a JSON Schema for each event type, one AsyncAPI document, and the flow in ARCHITECTURE.md.
 
-    python -m contracts.publish          writes contracts/schemas, contracts/asyncapi and the diagram
-    python -m contracts.publish --check  exits 1 if what is checked in differs, or if a published version changed incompatibly
+python -m contracts.publish          writes contracts/schemas, contracts/asyncapi and the diagram
+python -m contracts.publish --check  exits 1 if what is checked in differs, or if a published version changed incompatibly
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ def asyncapi() -> dict[str, Any]:
             "address": topic.name,
             "description": topic.purpose,
             "messages": {
-                entry.type: {"$ref": f"#/components/messages/{entry.type}"}
-                for entry in CATALOG
-                if entry.topic == topic
+                entry.type: {"$ref": f"#/components/messages/{entry.type}"} for entry in CATALOG if entry.topic == topic
             },
             "bindings": {"kafka": {"topic": topic.name, "partitions": topic.partitions}},
         }
@@ -160,7 +158,8 @@ def incompatible() -> list[str]:
         path = SCHEMAS / f"{entry.type}.json"
         if path.exists():
             found += [
-                f"{entry.type}: {change}" for change in changes_that_break(json.loads(path.read_text()), schema_of(entry))
+                f"{entry.type}: {change}"
+                for change in changes_that_break(json.loads(path.read_text()), schema_of(entry))
             ]
     return found
 

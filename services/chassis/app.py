@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -19,7 +20,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from contracts.envelope import KafkaMessage
@@ -27,7 +27,7 @@ from contracts.errors import HeatersError, Transient
 from services.chassis import health, logs, migrations, telemetry
 from services.chassis.bell import Bell
 from services.chassis.broker import Consumer
-from services.chassis.db import open_engine
+from services.chassis.db import PASSING, open_engine
 from services.chassis.generation import GenerationWatch
 from services.chassis.health import Pulse
 from services.chassis.ledger import Ledger
@@ -125,11 +125,7 @@ def main(stage: Stage, arguments: Sequence[str] | None = None) -> None:
         else:
             asyncio.run(_serve(stage, settings))
     except HeatersError as error:
-        log.error(
-            "%s",
-            error.message,  # noqa: TRY400 - the sentence says it all.
-            extra={"code": error.code},
-        )
+        log.error(error.message, extra={"code": error.code})  # noqa: TRY400 - the sentence says it all.
         sys.exit(2)
 
 
@@ -174,9 +170,9 @@ async def run_loops(runtime: Runtime, stop: asyncio.Event) -> None:
         "spans": lambda beat: _write_spans(runtime, beat),
     }
     for extra in runtime.stage.loops:
-        loops[extra.__name__] = lambda beat, extra=extra: _beating(runtime, extra, beat)  # type: ignore[misc]
+        loops[extra.__name__] = functools.partial(_beating, runtime, extra)
     tasks = {
-        asyncio.create_task(_named(loop, lambda name=name: runtime.pulse.beat(name)), name=name)  # type: ignore[misc]
+        asyncio.create_task(_named(loop, functools.partial(runtime.pulse.beat, name)), name=name)
         for name, loop in loops.items()
     }
     stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -184,7 +180,7 @@ async def run_loops(runtime: Runtime, stop: asyncio.Event) -> None:
     for name in ("consumer", "worker", "relay", "generation", "bell", "spans"):
         await _cancel({task for task in tasks if task.get_name() == name})
     await _cancel({stopping, *tasks})
-    with contextlib.suppress(DBAPIError, OSError):
+    with contextlib.suppress(*PASSING):
         await runtime.telemetry.flush(runtime.engine)
     await asyncio.to_thread(runtime.telemetry.shutdown)
     await runtime.engine.dispose()
@@ -214,7 +210,7 @@ async def _beating(runtime: Runtime, loop: Callable[[Runtime], Awaitable[None]],
             await asyncio.wait({task}, timeout=runtime.settings.poll_interval.total_seconds())
         await task
     finally:
-        await _cancel({task})  # type: ignore[arg-type]
+        await _cancel({task})
 
 
 async def _write_spans(runtime: Runtime, beat: Callable[[], None]) -> None:
@@ -223,6 +219,6 @@ async def _write_spans(runtime: Runtime, beat: Callable[[], None]) -> None:
         await asyncio.sleep(telemetry.FLUSH_SECONDS)
         try:
             await runtime.telemetry.flush(runtime.engine)
-        except (DBAPIError, OSError) as error:
+        except PASSING as error:
             log.warning("Spans could not be written; keeping them.", extra={"reason": repr(error)[:200]})
             await asyncio.sleep(1)

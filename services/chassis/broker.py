@@ -27,12 +27,12 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from opentelemetry.trace import SpanKind
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from contracts.envelope import Envelope, Undecodable, from_kafka
 from contracts.errors import Permanent, Transient
 from contracts.topics import TOPICS
 from services.chassis import logs, metrics, telemetry
+from services.chassis.db import PASSING
 from services.chassis.deadletter import dead_letter_of
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Consumer:
             try:
                 await self._take(record)
                 return
-            except (Transient, DBAPIError, OSError, TimeoutError) as error:
+            except (Transient, *PASSING, TimeoutError) as error:
                 log.warning("A message must wait.", extra={"reason": repr(error)[:300], **_position(record)})
             except Permanent as error:
                 await self._bury(record, error.code, error.message)
@@ -187,7 +187,7 @@ class Consumer:
                     letter = dead_letter_of(record, generation, runtime.stage.name, code, reason, ledger.now)
                     await ledger.emit(letter)
                 break
-            except (DBAPIError, OSError) as error:
+            except PASSING as error:
                 log.warning("A dead letter must wait.", extra={"reason": repr(error)[:300], **_position(record)})
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from services.chassis.migrations import sqlalchemy_url
 
 if TYPE_CHECKING:
     from services.chassis.settings import ChassisSettings
+
+PASSING = (OperationalError, InterfaceError, OSError)
+"""Database errors that pass by themselves: a lost connection, a restart, a lock or statement timeout, a deadlock. Others are
+defects of what was written, and would come back for ever."""
 
 STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"

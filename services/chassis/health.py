@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contracts.errors import Permanent
 from services.chassis import metrics
+from services.chassis.db import PASSING
 
 if TYPE_CHECKING:
     from services.chassis.app import Runtime
@@ -101,7 +101,7 @@ def build(runtime: Runtime) -> Starlette:
         return JSONResponse({"ready": not problems, "problems": problems}, status_code=503 if problems else 200)
 
     async def scrape(_: Request) -> Response:
-        with contextlib.suppress(DBAPIError, OSError):
+        with contextlib.suppress(*PASSING):
             await _outbox(runtime)
         return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
@@ -123,7 +123,7 @@ async def _problems(runtime: Runtime) -> list[str]:
         age = await _outbox(runtime)
         if age > STALE_OUTBOX_SECONDS:
             problems.append(f"The oldest unpublished event has waited for {age:.0f} s.")
-    except (DBAPIError, OSError) as error:
+    except PASSING as error:
         problems.append(f"The database does not answer: {error}".splitlines()[0])
     if runtime.watch.current is None:
         problems.append("The broker has not answered yet.")

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.catalog import entry_of
-from contracts.envelope import Envelope, derived_id, to_kafka
+from contracts.envelope import Envelope, derived_id, to_kafka, without_nul
 from contracts.events.base import Event
 from contracts.values import Value
 from services.chassis.stage import Job
@@ -92,7 +92,7 @@ class Ledger:
             "clip_id": clip_id,
             "batch": batch,
             "priority": job.priority,
-            "input": order.model_dump_json(),
+            "input": without_nul(order.model_dump_json().encode()).decode(),
             "traceparent": self.traceparent,
             "now": self.now,
         }

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from contracts.catalog import BY_TYPE
@@ -25,6 +24,7 @@ from contracts.envelope import KafkaMessage
 from contracts.errors import Transient
 from services.chassis import metrics
 from services.chassis.bell import Bell, wait
+from services.chassis.db import PASSING
 from services.chassis.generation import GenerationWatch
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Relay:
                 self._producer = producer
                 async with self._engine.connect() as connection:
                     await self._relay(connection, producer, beat)
-            except (KafkaError, DBAPIError, OSError) as error:
+            except (KafkaError, *PASSING) as error:
                 log.warning("Publishing was interrupted; trying again.", extra={"reason": repr(error)[:300]})
                 await asyncio.sleep(RETRY_SECONDS)
             finally:

@@ -32,12 +32,13 @@ from opentelemetry.trace import Span
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from contracts.envelope import to_kafka
+from contracts.envelope import to_kafka, without_nul
 from contracts.errors import HeatersError, Permanent, Transient
 from contracts.events.v1.operations import StageProgress
 from contracts.values import ErrorClass, Failure, Value
 from services.chassis import logs, metrics, telemetry
 from services.chassis.bell import wait
+from services.chassis.db import PASSING
 from services.chassis.settings import as_environment
 from services.chassis.stage import Job
 
@@ -175,7 +176,7 @@ class Worker:
                         running.add(asyncio.create_task(self._carry_out(go)))
                         continue
                     seconds = await self._pause()
-                except (DBAPIError, OSError) as error:
+                except PASSING as error:
                     log.warning("The ledger cannot be reached; trying again.", extra={"reason": repr(error)[:300]})
                     seconds = 1.0
                 bell = asyncio.create_task(wait(self._runtime.bell.work, seconds))
@@ -323,7 +324,7 @@ class Worker:
                 await go.process.stdin.drain()
             async for line in go.process.stdout:
                 go.last_heard = loop.time()
-                await self._hear(go, claims, json.loads(line))
+                await self._hear(go, claims, json.loads(without_nul(line)))
             code = await go.process.wait()
         finally:
             watching.cancel()
@@ -373,7 +374,12 @@ class Worker:
                     )
             case "done":
                 claim = claims[said["index"]]
-                await self._succeed(go, claim, claim.job.result.model_validate(said["result"]), said["report"])
+                try:
+                    await self._succeed(go, claim, claim.job.result.model_validate(said["result"]), said["report"])
+                except (DBAPIError, ValueError) as error:
+                    log.exception("A result could not be recorded.", extra={"work_id": str(claim.id)})
+                    sentence = f"The result could not be recorded: {str(error).splitlines()[0]}."
+                    await self._fail(go, claim, Transient(sentence, code="worker.unrecordable"), said["report"])
             case "failed":
                 root = Permanent if said["error_class"] == ErrorClass.PERMANENT else Transient
                 await self._fail(go, claims[said["index"]], root(said["message"], code=said["code"]), said["report"])
@@ -403,7 +409,7 @@ class Worker:
             try:
                 held = await self._renew(go)
                 renewed = loop.time()
-            except (DBAPIError, OSError) as error:
+            except PASSING as error:
                 log.warning("A lease could not be renewed; trying again.", extra={"reason": repr(error)[:300]})
                 continue
             for claim in go.open:
@@ -579,7 +585,7 @@ class Worker:
                     else:
                         await settle(ledger)
                 break
-            except (DBAPIError, OSError) as failure:
+            except PASSING as failure:
                 log.warning("An outcome must wait for the database.", extra={"reason": repr(failure)[:300]})
                 await asyncio.sleep(pause)
                 pause = min(5.0, pause * 2)
@@ -593,7 +599,7 @@ class Worker:
 
     async def _release(self, go: Go) -> None:
         """Gives the lease back at an orderly stop, so that the next runner need not wait for it to run out."""
-        with contextlib.suppress(DBAPIError, OSError):
+        with contextlib.suppress(*PASSING):
             async with self._runtime.engine.begin() as connection:
                 await connection.execute(_GIVE_BACK, {"ids": [claim.id for claim in go.open], "token": go.token})
 

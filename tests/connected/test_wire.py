@@ -100,24 +100,22 @@ def records(stack):
                 ],
             )
 
-        def over(found):
-            videos = {
-                json.loads(record.value)["video_id"]
-                for record in found
-                if wire.type_of(record) == "heaters.video.accepted.v1"
-                and json.loads(record.value)["title"] == request["title"]
-            }
-            return [
-                record
-                for record in found
-                if wire.type_of(record) in {LAST, "heaters.video.rejected.v1"}
-                and json.loads(record.value)["video_id"] in videos
-            ]
+    asyncio.run(go())
+    video_id = stack.wait(
+        lambda: stack.query("SELECT id::text FROM review.video WHERE title = %s", request["title"]),
+        what="the video to be accepted",
+    )[0]["id"]
+    stack.wait(lambda: stack.finished(video_id), what="the video to be finished")
+    clips = len(stack.clips(video_id))
 
-        return await wire.read_all(stack.bootstrap, *TOPICS, until=over, timeout=240), over
+    def over(found):
+        return (
+            sum(wire.type_of(record) == LAST and json.loads(record.value)["video_id"] == video_id for record in found)
+            >= clips
+        )
 
-    found, over = asyncio.run(go())
-    return found, json.loads(over(found)[0].value)
+    found = asyncio.run(wire.read_all(stack.bootstrap, *TOPICS, until=over))
+    return found, json.loads(next(record.value for record in reversed(found) if wire.type_of(record) == LAST))
 
 
 def test_a_request_written_by_hand_takes_a_video_all_the_way(records):
