@@ -85,13 +85,15 @@ class SoundChain:
             f"sample_rate={first.sample_rate}:sample_fmt={first.format.name}:channel_layout={first.layout.name}"
             f":time_base=1/{first.sample_rate}",
         )
-        steps = [
-            # The limit keeps a mix-down of loud channels below full scale.
-            ("aresample", f"{self.sample_rate}:rematrix_maxval=1.0"),
-            (
-                "aformat",
-                f"sample_fmts={encoding.sample_format}:sample_rates={self.sample_rate}:channel_layouts={self._layout}",
-            ),
+        form = f"sample_rates={self.sample_rate}:channel_layouts={self._layout}"
+        steps = [("aresample", f"{self.sample_rate}:rematrix_maxval=1000")]
+        if self.channels < first.layout.nb_channels:
+            # Channels add up as they would in a room, so that loudness stays what it was; scaling them down for the worst
+            # case would cost 8 dB. The limiter catches the rare sum beyond full scale and leaves all else as it is.
+            steps.append(("aformat", f"sample_fmts=dbl:{form}"))
+            steps.append(("alimiter", "limit=0.98:attack=2:release=50:level=false:latency=true"))
+        steps += [
+            ("aformat", f"sample_fmts={encoding.sample_format}:{form}"),
             ("apad", f"whole_len={self._wanted}"),
             ("atrim", f"end_sample={self._wanted}"),
         ]

@@ -297,3 +297,15 @@ def test_a_file_that_does_not_show_what_was_encoded_is_noticed(source: Path, tmp
     good = whole(source, tmp_path / "good").renditions[0]
     assert good.picture_difference < 0.02
     assert made.picture_difference > 3 * good.picture_difference
+
+
+@pytest.mark.parametrize(("level", "highest"), [(0.1, 0.25), (0.6, 0.99)])
+def test_a_mix_down_keeps_loudness_and_never_overloads(tmp_path: Path, level: float, highest: float) -> None:
+    tone = level * np.sin(2 * np.pi * 997 * np.arange(3 * RATE) / RATE)
+    path = make_video(tmp_path / "surround.mkv", 60, samples=tone.astype(np.float32), channels="5.1").path
+    delivered, archived = whole(path, tmp_path, DELIVERY_H264, ARCHIVE_FFV1).renditions
+    assert delivered.layout == "stereo"
+    assert archived.layout == "5.1"
+    assert delivered.sound.peak <= highest
+    # All channels carry the same tone, which adds up to more than the sum of their powers.
+    assert -1 < delivered.sound.loudness - archived.sound.loudness < 4
