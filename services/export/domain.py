@@ -136,11 +136,18 @@ class CleanInput(Value):
     video_id: UUID
     clip_id: UUID
     version: int
+    settle_seconds: Annotated[
+        int, Field(ge=0, le=600, description="How long an export that was withdrawn meanwhile may still write.")
+    ] = 0
 
     @property
     def prefix(self) -> str:
         """What the keys of everything made from the clip begin with."""
         return f"clips/{self.clip_id}/"
+
+
+SETTLE_SECONDS = 30
+"""A withdrawn export is ended when its lease is next renewed, well within this time."""
 
 
 class CleanResult(Value):

@@ -13,7 +13,7 @@ from contracts.events.v1.video import VideoMastered, VideoProxied
 from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
 from services.export import store
-from services.export.domain import CleanInput, due, export_key, heard
+from services.export.domain import SETTLE_SECONDS, CleanInput, due, export_key, heard
 from services.export.jobs import CLEAN, EXPORT
 from services.export.store import KnownClip
 
@@ -46,10 +46,16 @@ async def accept_decision(event: ClipApproved | ClipArchived | ClipEditUndone, l
         return
     clip = KnownClip(event.clip_id, facts, ledger.traceparent or known.traceparent)
     await store.keep_clip(ledger.session, event.video_id, clip)
+    withdrawn = 0
     if not facts.is_wanted:
-        await ledger.cancel(clip_id=event.clip_id, kinds=(EXPORT.kind,))
+        withdrawn = await ledger.cancel(clip_id=event.clip_id, kinds=(EXPORT.kind,))
     if facts.is_archived:
-        order = CleanInput(video_id=event.video_id, clip_id=event.clip_id, version=facts.archived)
+        order = CleanInput(
+            video_id=event.video_id,
+            clip_id=event.clip_id,
+            version=facts.archived,
+            settle_seconds=SETTLE_SECONDS if withdrawn else 0,
+        )
         key = f"clean:{event.clip_id}:{facts.archived}"
         await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id)
     else:

@@ -7,6 +7,7 @@ inputs decide, the manifest last: what has no manifest does not exist. Nothing i
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
@@ -383,6 +384,9 @@ def _sound(rendition: Rendition) -> SoundStream | None:
 
 def clean_clip(order: CleanInput, desk: Desk) -> CleanResult:
     """Deletes everything made from an archived clip; what is already gone is fine."""
+    if order.settle_seconds:
+        with desk.step("let a withdrawn export end"):
+            time.sleep(order.settle_seconds)
     keys = list(desk.objects.list(order.prefix))
     for done in range(0, len(keys), 1000):
         desk.objects.delete(keys[done : done + 1000])
