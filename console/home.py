@@ -71,6 +71,11 @@ class Home:
         return self.data / "keep"
 
     @property
+    def down_file(self) -> Path:
+        """Its presence says that a person took the stack down, so that nobody who waits for it starts it again."""
+        return self.data / "down"
+
+    @property
     def logs(self) -> Path:
         """One log for each part."""
         return self.data / "logs"

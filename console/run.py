@@ -208,6 +208,7 @@ def follow(tools: Tools, going: Sequence[Going]) -> None:
                     each.video = find(tools.review, each.video_id) or each.video
                     last_answer = time.monotonic()
                 except ApiError as error:
+                    stack.revive(tools.access.home)
                     # A service that was killed is back soon; only a lasting silence is told.
                     if 400 <= error.status < 500 or time.monotonic() - last_answer > LONGEST_SILENCE:
                         raise

@@ -138,6 +138,8 @@ _spawned: list[subprocess.Popen[bytes]] = []
 
 def spawn(home: Home) -> subprocess.Popen[bytes]:
     """Starts the supervisor, detached from this process and its terminal."""
+    with contextlib.suppress(FileNotFoundError):
+        home.down_file.unlink()
     with home.log("supervisor").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "console.supervisor"],
@@ -149,7 +151,7 @@ def spawn(home: Home) -> subprocess.Popen[bytes]:
             env={
                 **os.environ,
                 **home.settings,
-                "PYTHONPATH": str(home.repository),
+                "PYTHONPATH": os.pathsep.join(_import_path(home)),
                 "HEATERS_DATA": str(home.data),
             },
         )
@@ -166,6 +168,21 @@ def access(home: Home, *, started: bool = False, state: State | None = None) -> 
     return Access(home, {**home.settings, **addresses(home, stack)}, started, parts)
 
 
+def _import_path(home: Home) -> list[str]:
+    """The clone first, then what the caller was given."""
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [str(home.repository), *(folder for folder in given if folder not in {"", str(home.repository)})]
+
+
+def revive(home: Home) -> None:
+    """Starts the stack again after somebody killed it. Raises ``StackError`` when a person took it down instead."""
+    if read_state(home):
+        return
+    if home.down_file.exists():
+        raise StackError("the stack was taken down; the work is kept and goes on after: heaters up")
+    spawn(home)
+
+
 def take_down(home: Home, patience: float = 30.0) -> bool:
     """Stops the stack and waits for its end; returns whether one ran. Raises ``StackError`` when it does not end."""
     with contextlib.suppress(FileNotFoundError):
@@ -173,6 +190,7 @@ def take_down(home: Home, patience: float = 30.0) -> bool:
     state = read_state(home)
     if not state:
         return False
+    home.down_file.touch()
     with contextlib.suppress(ProcessLookupError):
         os.kill(int(state["pid"]), signal.SIGTERM)
     wait_for_end(home, state, patience)

@@ -50,6 +50,8 @@ SETTLED = 30.0
 LONGEST_PAUSE = 15.0
 DEAF_PATIENCE = 60.0
 """Seconds without any answer from a service that once answered, after which it is started again."""
+STUCK_ANSWERS = 3
+"""How often in a row a service may say that one of its loops stands still."""
 LOG_LIMIT = 32 << 20
 PRELOADER = "preloader"
 
@@ -303,15 +305,19 @@ class Supervisor:
             await on_ready()
         part.ready.set()
         self.show(part, "ready", detail="")
+        stuck = 0
         while hears:
             await asyncio.sleep(POLL_READY)
             answer, text = await ask(part.port, "/health/ready", patience=10)
             if answer:
                 last_answer = time.monotonic()
                 self.show(part, "ready" if answer == 200 else "unwell", detail="" if answer == 200 else text[:500])
-            elif time.monotonic() - last_answer > DEAF_PATIENCE:
-                log(f"{part.name} has not answered for {DEAF_PATIENCE:.0f} s; ending it")
+            is_stuck = answer != 200 and (await ask(part.port, "/health/live", patience=10))[0] == 503
+            stuck = stuck + 1 if is_stuck else 0
+            if stuck >= STUCK_ANSWERS or time.monotonic() - last_answer > DEAF_PATIENCE:
+                log(f"{part.name} has stopped working and does not recover; ending it")
                 child.send(signal.SIGKILL)
+                return
 
     async def use_external(self, part: Part, address: str, on_ready: Callable[[], Awaitable[None]] | None) -> None:
         """A server that somebody else runs: only what must exist on it is made."""

@@ -88,7 +88,11 @@ def test_every_setting_in_compose_exists_in_the_service_that_gets_it(stage: str)
         assert given <= settings_of(stage)
 
 
-@pytest.mark.parametrize("path", [COMPOSE, DOCKERFILE, ROOT / "deploy/topics.py", ROOT / "deploy/ready.py", *KUBERNETES], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [COMPOSE, DOCKERFILE, ROOT / "deploy/topics.py", ROOT / "deploy/ready.py", *KUBERNETES],
+    ids=lambda path: path.name,
+)
 def test_every_setting_named_in_deployment_files_exists(path: Path):
     known = chassis_settings().union(*(settings_of(stage) for stage in STAGES))
     assert named_settings(path.read_text()) <= known

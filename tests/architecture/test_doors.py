@@ -64,7 +64,9 @@ def test_no_unfinished_marks():
 def test_every_module_says_why_it_exists(path):
     if "migrations" in path.parent.name or path.stat().st_size == 0:
         return
-    assert ast.get_docstring(ast.parse(path.read_text())), "a module docstring says why it exists and what it guarantees"
+    assert ast.get_docstring(ast.parse(path.read_text())), (
+        "a module docstring says why it exists and what it guarantees"
+    )
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -47,7 +47,13 @@ def test_every_example_fits_the_schema_survives_the_wire_and_arrives_in_its_newe
     body = json.loads(path.read_text())
     jsonschema.validate(body, publish.schema_of(entry), cls=jsonschema.Draft202012Validator)
     event = entry.model.model_validate(body)
-    message = to_kafka(event, event_id=uuid4(), source="test", time=datetime.now(UTC), traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+    message = to_kafka(
+        event,
+        event_id=uuid4(),
+        source="test",
+        time=datetime.now(UTC),
+        traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+    )
     assert message.topic == entry.topic.name
     read = from_kafka(message.value, message.headers)
     assert read.event == upcast(event)
@@ -71,9 +77,7 @@ def test_cuts_of_version_1_become_clips_that_tile_the_video_in_version_2():
 @given(st.sets(st.integers(0, 2000)), st.integers(1, 1000))
 def test_any_cuts_of_version_1_tile_after_upcasting(cuts, frames):
     model = BY_TYPE["heaters.video.scenes_detected.v1"].model
-    new = upcast(
-        model(video_id=uuid4(), detector="x", detector_version="1", frames=frames, cuts=tuple(sorted(cuts)))
-    )
+    new = upcast(model(video_id=uuid4(), detector="x", detector_version="1", frames=frames, cuts=tuple(sorted(cuts))))
     assert new.clips[0].start == 0
     assert new.clips[-1].end == frames
 

