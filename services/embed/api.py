@@ -204,7 +204,9 @@ async def _body(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            raise Refused(f"The picture has more than {limit} bytes; send a smaller one.", code="embed.picture_too_large")
+            raise Refused(
+                f"The picture has more than {limit} bytes; send a smaller one.", code="embed.picture_too_large"
+            )
     return bytes(body)
 
 
@@ -214,7 +216,8 @@ def _spec(configured: tuple[ModelSpec, ...], name: str | None) -> ModelSpec:
         if name in {None, spec.model_id}:
             return spec
     raise Refused(
-        "No such model is configured; ask /api/models which are, or add it to HEATERS_EMBED_MODELS.", code="embed.model_unknown"
+        "No such model is configured; ask /api/models which are, or add it to HEATERS_EMBED_MODELS.",
+        code="embed.model_unknown",
     )
 
 

@@ -82,8 +82,6 @@ async def accept_archived_clip(event: ClipArchived, ledger: Ledger) -> None:
     kinds = (KEYFRAME.kind, EMBED.kind)
     withdrawn = await ledger.cancel(clip_id=event.clip_id, kinds=kinds)
     await store.archive_clip(ledger.session, event.clip_id, event.video_id)
-    order = CleanOrder(
-        video_id=event.video_id, clip_id=event.clip_id, edit_id=event.edit_id, settle=withdrawn > 0
-    )
+    order = CleanOrder(video_id=event.video_id, clip_id=event.clip_id, edit_id=event.edit_id, settle=withdrawn > 0)
     key = f"clean/{event.clip_id}/{event.edit_id}"
     await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id)

@@ -185,7 +185,9 @@ class TransformersModel:
 
     def embed_images(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """As ``EmbeddingModel`` says: the model's own picture features, or its pooled or class output."""
-        rows = [self._features([image.convert("RGB") for image in part]) for part in _parts(images, self._compute.batch)]
+        rows = [
+            self._features([image.convert("RGB") for image in part]) for part in _parts(images, self._compute.batch)
+        ]
         return _unit(np.concatenate(rows))
 
     def _features(self, images: Sequence[Image]) -> NDArray[np.float32]:
@@ -221,7 +223,9 @@ def _load_transformers(spec: ModelSpec, compute: Compute) -> TransformersModel:
         import torch
         import transformers
     except ImportError as error:
-        raise ModelUnavailable("transformers is not installed; install Heaters with its embed extra and retry.") from error
+        raise ModelUnavailable(
+            "transformers is not installed; install Heaters with its embed extra and retry."
+        ) from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     if Path(spec.model_id).is_dir():

@@ -27,9 +27,13 @@ class Settings(ChassisSettings):
         "uniform-4", description="Keyframe strategy: uniform-N, percent-P-P…, named-start-middle-end… or sharpest-N."
     )
     embed_device: str = Field("cpu", pattern=r"^(cpu|cuda|cuda:[0-9]+|mps)$", description="Where torch computes.")
-    embed_dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Number format of the weights.")
+    embed_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Number format of the weights."
+    )
     embed_batch: int = Field(8, ge=1, le=256, description="Pictures in one forward pass.")
-    embed_threads: int = Field(2, ge=1, le=128, description="Processor threads torch may use; the same number gives the same bytes.")
+    embed_threads: int = Field(
+        2, ge=1, le=128, description="Processor threads torch may use; the same number gives the same bytes."
+    )
     embed_cache_dir: str = Field("", description="Folder of downloaded models; empty takes the hub client's own.")
     embed_offline: bool = Field(False, description="Whether to use models from the cache only and never ask the hub.")
     embed_still_quality: int = Field(90, ge=1, le=100, description="JPEG quality of keyframes.")

@@ -243,7 +243,9 @@ async def model_named(session: AsyncSession, model_id: str, revision: str) -> Mo
     """The model at that revision; ``None`` if it has seen no clip."""
     row = (
         await session.execute(
-            text("SELECT id, model_id, revision, dimensions FROM model WHERE model_id = :model_id AND revision = :revision"),
+            text(
+                "SELECT id, model_id, revision, dimensions FROM model WHERE model_id = :model_id AND revision = :revision"
+            ),
             {"model_id": model_id, "revision": revision},
         )
     ).one_or_none()
@@ -263,7 +265,9 @@ async def similar_clips(
 ) -> list[Match]:
     """The clips most similar to one, itself excluded: two clips are as similar as their most similar keyframes."""
     query = "SELECT frame, vector FROM embedding WHERE clip_id = :clip_id AND model = :model"
-    return await _search(session, query, {"clip_id": clip_id}, model, limit=limit, filters=filters, exact_rows=exact_rows)
+    return await _search(
+        session, query, {"clip_id": clip_id}, model, limit=limit, filters=filters, exact_rows=exact_rows
+    )
 
 
 async def clips_like(
@@ -271,7 +275,9 @@ async def clips_like(
 ) -> list[Match]:
     """The clips with the keyframes nearest to a vector of the model."""
     if len(vector) != model.dimensions:
-        raise BadVectors(f"The query has {len(vector)} numbers and {model.model_id} has {model.dimensions}; use one model.")
+        raise BadVectors(
+            f"The query has {len(vector)} numbers and {model.model_id} has {model.dimensions}; use one model."
+        )
     query = "SELECT cast(NULL AS integer) AS frame, cast(:vector AS vector) AS vector"
     values = {"vector": spell(vector), "clip_id": None}
     return await _search(session, query, values, model, limit=limit, filters=filters, exact_rows=exact_rows)
@@ -326,6 +332,15 @@ async def _search(
     bound_values |= {"limit": limit, "video_id": filters.video_id, "tag": filters.tag}
     found = await session.execute(text(statement), bound_values)
     return [
-        Match(row.clip_id, row.video_id, row.title, tuple(row.tags), float(row.score), row.frame, row.object_key, row.query_frame)
+        Match(
+            row.clip_id,
+            row.video_id,
+            row.title,
+            tuple(row.tags),
+            float(row.score),
+            row.frame,
+            row.object_key,
+            row.query_frame,
+        )
         for row in found
     ]

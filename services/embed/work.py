@@ -64,7 +64,9 @@ def take_keyframes(order: KeyframeOrder, desk: Desk) -> KeyframeResult:
     keyframes = []
     with desk.step("store"):
         for number, group in enumerate(groups):
-            offset = max(group, key=lambda offset: (sharpness(pictures[offset]), -offset)) if len(group) > 1 else group[0]
+            offset = (
+                max(group, key=lambda offset: (sharpness(pictures[offset]), -offset)) if len(group) > 1 else group[0]
+            )
             key = f"{keyframe_folder(order)}{number:03d}.jpg"
             stored = desk.objects.put_bytes(pictures[offset], key, "image/jpeg")
             keyframes.append(Keyframe(frame=order.frames.start + offset, object=stored))
@@ -79,9 +81,7 @@ def sharpness(jpeg: bytes) -> float:
     return float(sum(np.square(step).mean() for step in (down, across) if step.size))
 
 
-def embed_clips(
-    orders: Sequence[EmbedOrder], desk: Desk
-) -> Iterator[tuple[int, EmbedResult | HeatersError]]:
+def embed_clips(orders: Sequence[EmbedOrder], desk: Desk) -> Iterator[tuple[int, EmbedResult | HeatersError]]:
     """Vectors of the keyframes of many clips; each model is loaded once for all of them.
 
     Each clip is computed by itself, so that its vectors do not depend on which other clips happened to wait with it.
@@ -103,9 +103,7 @@ def embed_clips(
         desk.progress(done, total, unit="keyframes")
 
 
-def _loaded(
-    spec: ModelSpec, loaded: dict[ModelSpec, EmbeddingModel | HeatersError], desk: Desk
-) -> EmbeddingModel:
+def _loaded(spec: ModelSpec, loaded: dict[ModelSpec, EmbeddingModel | HeatersError], desk: Desk) -> EmbeddingModel:
     """The model, loaded at its first use; one that could not be loaded is not tried again for each clip."""
     if spec not in loaded:
         with desk.step("load model"):

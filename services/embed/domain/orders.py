@@ -114,7 +114,11 @@ def parse_models(text: str, dtype: str = "float32") -> tuple[ModelSpec, ...]:
     specs = []
     for item in (part.strip() for part in text.split(",")):
         model_id, _, revision = item.partition("@")
-        if not model_id or not re.fullmatch(r"[\w./\\: -]{1,300}", model_id) or not re.fullmatch(r"[\w./-]{0,100}", revision):
+        if (
+            not model_id
+            or not re.fullmatch(r"[\w./\\: -]{1,300}", model_id)
+            or not re.fullmatch(r"[\w./-]{0,100}", revision)
+        ):
             raise BadModelName(
                 f'"{item[:80]}" names no model; set HEATERS_EMBED_MODELS to model ids separated by commas, '
                 "each with its revision after an @ if it has one."
