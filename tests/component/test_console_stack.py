@@ -285,8 +285,7 @@ def test_root_may_keep_its_data_where_nobody_else_may_enter(tmp_path):
         query(access, "SELECT 1")
         place = database.ELSEWHERE / load_stack(home).id
         assert (home.data / "postgres").resolve() == place / "data"
-    (home.data / "stack.json").unlink()
-    database.forget_orphans()
+    # A database whose stack is forgotten is removed with it.
     assert not place.exists()
 
 
