@@ -23,7 +23,7 @@ from contracts.envelope import Envelope, derived_id, to_kafka, without_nul
 from contracts.events.base import Event
 from contracts.values import Value
 from services.chassis.stage import Job
-from services.chassis.telemetry import Telemetry, record_span, start_linked_trace
+from services.chassis.telemetry import Telemetry, record_span, start_linked_trace, trace_id
 
 _ENQUEUE = text("""
     INSERT INTO work (id, kind, dedupe_key, video_id, clip_id, batch, priority, input, traceparent, created_at, not_before)
@@ -61,7 +61,7 @@ _RETRY = text("""
 
 @dataclass
 class Ledger:
-    """One open transaction. ``cause`` names what opened it; event ids derive from it."""
+    """One open transaction. ``cause`` names what opened it; event ids derive from it. ``settings`` are the stage's."""
 
     session: AsyncSession
     now: datetime
@@ -73,6 +73,11 @@ class Ledger:
     telemetry: Telemetry | None = None
     settings: Any = None
 
+    @property
+    def trace_id(self) -> str:
+        """The trace at hand, in hex; empty outside any."""
+        return trace_id(self.traceparent)
+
     async def enqueue(
         self,
         job: Job[Any, Any],
@@ -82,8 +87,9 @@ class Ledger:
         video_id: UUID,
         clip_id: UUID | None = None,
         batch: str | None = None,
+        traceparent: str | None = None,
     ) -> None:
-        """Puts work into the ledger, once for each key. Work under that key that was cancelled is revived as a new run."""
+        """Puts work into the ledger, once for each key, in the trace at hand or another one. Work under that key that was cancelled is revived as a new run."""
         values = {
             "id": derived_id("work", self.source, key),
             "kind": job.kind,
@@ -93,7 +99,7 @@ class Ledger:
             "batch": batch,
             "priority": job.priority,
             "input": without_nul(order.model_dump_json().encode()).decode(),
-            "traceparent": self.traceparent,
+            "traceparent": traceparent or self.traceparent,
             "now": self.now,
         }
         await self.session.execute(_ENQUEUE, values)
@@ -155,12 +161,12 @@ class Ledger:
         )
         return event_id
 
-    def start_trace(self, name: str, trace_id: str, attributes: Mapping[str, Any]) -> str:
+    def start_trace(self, name: str, chosen: str, attributes: Mapping[str, Any]) -> str:
         """Opens a trace of the given id, linked to the one at hand. Its ``traceparent``, to emit events under."""
         if self.telemetry is None:
             return ""
         return start_linked_trace(
-            self.telemetry, name, trace_id, linked=self.traceparent, at=self.now, attributes=attributes
+            self.telemetry, name, chosen, linked=self.traceparent, at=self.now, attributes=attributes
         )
 
     def _sent_from(self, event: Event, event_id: UUID, context: str) -> str:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from contracts.events.v1.clip import ClipArchived, ClipExported, ClipKeyframed, ClipKeyframeFailed
 from contracts.values import ErrorClass, Failure
 from services.chassis.ledger import Ledger
-from services.chassis.settings import load
 from services.chassis.stage import Routes
 from services.embed import store
 from services.embed.domain.orders import CleanOrder, EmbedOrder, KeyframeOrder, choose_video
 from services.embed.jobs import CLEAN, EMBED, KEYFRAME
-from services.embed.settings import Settings
 
 routes = Routes()
-
-
-@cache
-def _settings() -> Settings:
-    return load(Settings)
 
 
 @routes.on(ClipExported)
@@ -50,7 +41,7 @@ async def accept_exported_clip(event: ClipExported, ledger: Ledger) -> None:
         title=event.title,
         tags=event.tags,
         video=video,
-        strategy=_settings().embed_keyframes,
+        strategy=ledger.settings.embed_keyframes,
     )
     # The event's id is in the key, because a clip that comes back from the archive is delivered, and embedded, anew.
     key = f"keyframe/{event.clip_id}/{ledger.event_id}"
@@ -69,7 +60,7 @@ async def accept_keyframed_clip(event: ClipKeyframed, ledger: Ledger) -> None:
         title=event.title,
         tags=event.tags,
         keyframes=event.keyframes,
-        models=_settings().models,
+        models=ledger.settings.models,
     )
     key = f"embed/{event.clip_id}/{ledger.event_id}"
     batch = str(event.video_id)

@@ -279,7 +279,7 @@ def _commit_on_hub(spec: ModelSpec) -> str | None:
     except _hub_errors() as error:
         logger.warning("the hub has no answer for %s: %s; looking into the cache", spec.model_id, _first_line(error))
         return None
-    return info.sha
+    return None if info.sha is None else str(info.sha)
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:

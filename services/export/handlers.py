@@ -6,8 +6,6 @@ is withdrawn. Settling twice changes nothing, so events may come in any order an
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone
 from contracts.events.v1.video import VideoMastered, VideoProxied
 from services.chassis.ledger import Ledger
@@ -76,13 +74,13 @@ async def _queue_if_due(
     order = due(clip.facts, await store.known_footage(ledger.session, event.video_id))
     if order is None:
         return
-    # The work belongs to the clip's own trace, even when the video's event is what sets it off.
-    own = replace(ledger, traceparent=clip.traceparent or ledger.traceparent)
-    await own.enqueue(
+    await ledger.enqueue(
         EXPORT,
         order,
         key=export_key(clip.facts, clip.clip_id),
         video_id=event.video_id,
         clip_id=clip.clip_id,
         batch=str(event.video_id),
+        # The work belongs to the clip's own trace, even when the video's event is what sets it off.
+        traceparent=clip.traceparent,
     )

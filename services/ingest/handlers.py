@@ -30,8 +30,7 @@ async def accept_request(event: IngestRequested, ledger: Ledger) -> None:
     )
     refusal = refusal_of(event)
     if refusal is not None:
-        trace_id = ledger.traceparent.split("-")[1] if ledger.traceparent.count("-") == 3 else ""
-        failure = refusal.failure("ingest", trace_id=trace_id)
+        failure = refusal.failure("ingest", trace_id=ledger.trace_id)
         await ledger.emit(VideoRejected(video_id=video_id, failure=failure), cause=cause)
         return
     order = FetchInput(

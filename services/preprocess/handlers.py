@@ -8,7 +8,7 @@ from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
 from services.preprocess.domain import failure_event, master_order, proxy_order
 from services.preprocess.jobs import MASTER, PROXY
-from services.preprocess.settings import current
+from services.preprocess.settings import Settings
 
 routes = Routes()
 
@@ -18,14 +18,12 @@ async def accept_downloaded_video(event: VideoDownloaded, ledger: Ledger) -> Non
     """Queues review media, and behind them the master. A duplicate has both already, under the first video."""
     if event.duplicate_of is not None:
         return
-    settings = current()
+    settings: Settings = ledger.settings
     try:
         master = master_order(event, settings.master)
     except Permanent as error:
-        trace_id = ledger.traceparent.split("-")[1] if ledger.traceparent.count("-") == 3 else ""
-        await ledger.emit(
-            failure_event(event.video_id, event.run, "master", error.failure("preprocess", trace_id=trace_id))
-        )
+        failure = error.failure("preprocess", trace_id=ledger.trace_id)
+        await ledger.emit(failure_event(event.video_id, event.run, "master", failure))
         return
     video_id = event.video_id
     await ledger.enqueue(PROXY, proxy_order(event, settings.review), key=f"proxy:{video_id}", video_id=video_id)

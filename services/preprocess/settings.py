@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from services.chassis.settings import ChassisSettings, load
+from services.chassis.settings import ChassisSettings
 from services.media.recipes import MasterSettings, ReviewSettings
 
 
@@ -62,9 +61,3 @@ class Settings(ChassisSettings):
             slices=self.preprocess_master_slices,
             threads=self.preprocess_encoder_threads,
         )
-
-
-@cache
-def current() -> Settings:
-    """The settings of this process, read once: handlers have no other way to them."""
-    return load(Settings)

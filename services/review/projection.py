@@ -14,6 +14,7 @@ from uuid import UUID
 
 from contracts.events.base import ClipEvent, Event
 from contracts.events.v1.clip import ClipCreated
+from services.chassis.telemetry import trace_id
 from services.review.domain import clip, video
 
 EventT = TypeVar("EventT", bound=Event)
@@ -33,8 +34,7 @@ class Logged:
     @property
     def trace_id(self) -> str:
         """The trace that the event belongs to, in hex; empty if it has none."""
-        parts = self.traceparent.split("-")
-        return parts[1] if len(parts) == 4 else ""
+        return trace_id(self.traceparent)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from services.chassis.stage import Routes
 from services.scenes.detectors.declared import DECLARED
 from services.scenes.domain import DetectInput
 from services.scenes.jobs import DETECT
-from services.scenes.settings import Settings, current
+from services.scenes.settings import Settings
 
 routes = Routes()
 
@@ -20,10 +20,9 @@ async def accept_proxied_video(event: VideoProxied, ledger: Ledger) -> None:
     if not event.options.needs_splicing:
         return
     try:
-        order = order_of(event, current())
+        order = order_of(event, ledger.settings)
     except Permanent as error:
-        trace_id = ledger.traceparent.split("-")[1] if ledger.traceparent.count("-") == 3 else ""
-        failure = error.failure("scenes", trace_id=trace_id)
+        failure = error.failure("scenes", trace_id=ledger.trace_id)
         await ledger.emit(VideoScenesFailed(video_id=event.video_id, run=event.run, failure=failure))
         return
     await ledger.enqueue(DETECT, order, key=f"detect:{event.video_id}", video_id=event.video_id)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from pydantic import Field, field_validator, model_validator
 
-from services.chassis.settings import ChassisSettings, load
+from services.chassis.settings import ChassisSettings
 from services.scenes.detectors.declared import ADAPTIVE, CONTENT, HISTOGRAM, Declaration, Parameters
 from services.scenes.domain import Grouping, Tiling
 
@@ -73,9 +71,3 @@ class Settings(ChassisSettings):
             HISTOGRAM.name: self.scenes_histogram,
         }
         return detector.parameters.model_validate(changes.get(detector.name, {}))
-
-
-@cache
-def current() -> Settings:
-    """The settings of this process, read once: handlers have no other way to them."""
-    return load(Settings)

@@ -161,7 +161,6 @@ def wait_until_nothing_is_left(objects, clip: int) -> None:
 
 async def test_a_model_that_cannot_be_had_fails_the_clip_with_a_code_and_a_remedy(settings, tmp_path, monkeypatch):
     missing = settings.model_copy(update={"embed_models": "example/absent", "embed_offline": True})
-    monkeypatch.setattr("services.embed.handlers._settings", lambda: missing)
     async with running(missing) as runtime:
         await publish(missing, await asyncio.to_thread(exported, runtime.objects, tmp_path, 1, 30))
         (failed,) = await heard(missing, "embedding_failed.v1", 1)

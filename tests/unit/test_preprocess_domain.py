@@ -19,6 +19,8 @@ from services.preprocess.domain import (
     proxy_order,
 )
 from services.preprocess.jobs import MASTER, PROXY
+from services.preprocess.settings import Settings
+from tests.support.fake_ledger import FakeLedger
 
 VIDEO = UUID(int=7)
 REF = ObjectRef(key="videos/7/source/a.mp4", size=3, sha256="0" * 64)
@@ -53,44 +55,33 @@ def proxy_result() -> ProxyResult:
     )
 
 
-class FakeLedger:
-    def __init__(self):
-        self.queued, self.emitted, self.traceparent = [], [], ""
-
-    async def enqueue(self, job, order, *, key, video_id):
-        self.queued.append((job.kind, key, video_id))
-
-    async def emit(self, event):
-        self.emitted.append(event)
-
-
 async def accept(event) -> FakeLedger:
-    ledger = FakeLedger()
+    ledger = FakeLedger(settings=Settings(_env_file=None))
     await handlers.accept_downloaded_video(event, ledger)
     return ledger
 
 
 async def test_review_media_are_queued_before_the_master():
     ledger = await accept(downloaded())
-    assert [kind for kind, *_ in ledger.queued] == ["proxy", "master"]
+    assert [asked.kind for asked in ledger.work] == ["proxy", "master"]
     assert PROXY.priority > MASTER.priority
 
 
 async def test_without_mastering_there_is_no_second_piece_of_work():
     ledger = await accept(downloaded(MasteringPolicy.NONE))
-    assert [kind for kind, *_ in ledger.queued] == ["proxy"]
+    assert [asked.kind for asked in ledger.work] == ["proxy"]
 
 
 async def test_a_duplicate_is_not_processed_again():
     ledger = await accept(downloaded(duplicate_of=UUID(int=1)))
-    assert not ledger.queued
-    assert not ledger.emitted
+    assert not ledger.work
+    assert not ledger.events
 
 
 async def test_mastering_of_approved_ranges_is_refused_in_words():
     ledger = await accept(downloaded(MasteringPolicy.APPROVED))
-    assert not ledger.queued
-    [event] = ledger.emitted
+    assert not ledger.work
+    [event] = ledger.events
     assert isinstance(event, VideoPreprocessFailed)
     assert event.failure.code == "preprocess.mastering_not_supported"
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from fractions import Fraction
 from uuid import UUID, uuid4
 
@@ -13,21 +12,7 @@ from services.scenes.detectors.declared import DECLARED
 from services.scenes.domain import DetectInput
 from services.scenes.handlers import accept_proxied_video, order_of
 from services.scenes.settings import Settings
-
-
-@dataclass
-class HeardLedger:
-    """Remembers what a handler asked for."""
-
-    traceparent: str = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    work: list = field(default_factory=list)
-    events: list = field(default_factory=list)
-
-    async def enqueue(self, job, order, *, key, video_id, **_):
-        self.work.append((job.kind, order, key, video_id))
-
-    async def emit(self, event, **_):
-        self.events.append(event)
+from tests.support.fake_ledger import FakeLedger
 
 
 def ref(name, sha="a"):
@@ -50,21 +35,22 @@ def proxied(**options):
 
 
 async def test_a_proxied_video_is_queued_once_by_its_id():
-    ledger, event = HeardLedger(), proxied()
+    ledger, event = FakeLedger(settings=Settings(_env_file=None)), proxied()
     await accept_proxied_video(event, ledger)
-    ((kind, order, key, video_id),) = ledger.work
+    (asked,) = ledger.work
+    kind, order, key, video_id = asked.kind, asked.order, asked.key, asked.video_id
     assert (kind, key, video_id) == ("detect", f"detect:{event.video_id}", event.video_id)
     assert (order.detector, order.frames, order.features) == ("adaptive", 100, event.features)
 
 
 async def test_an_already_cut_video_needs_no_detection():
-    ledger = HeardLedger()
+    ledger = FakeLedger(settings=Settings(_env_file=None))
     await accept_proxied_video(proxied(needs_splicing=False), ledger)
     assert ledger.work == ledger.events == []
 
 
 async def test_an_unknown_detector_fails_at_once_and_for_good():
-    ledger = HeardLedger()
+    ledger = FakeLedger(settings=Settings(_env_file=None))
     await accept_proxied_video(proxied(detector="crystal_ball"), ledger)
     (event,) = ledger.events
     assert isinstance(event, VideoScenesFailed)
