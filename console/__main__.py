@@ -523,18 +523,15 @@ def profiles(as_json: AsJson = False) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def test(context: typer.Context) -> None:
-    """Runs the tests. What follows goes to pytest; --full also runs the long ones.
+    """Runs the tests. What follows goes to pytest; --full gives the same tests their bigger numbers.
 
     \b
       ./heaters test
       ./heaters test --full
       ./heaters test tests/unit -k frame
     """  # noqa: D301 - the mark that keeps the lines below apart.
-    arguments = [argument for argument in context.args if argument != "--full"]
-    if len(arguments) < len(context.args):
-        os.environ["HEATERS_TEST_FULL"] = "1"
     os.chdir(REPOSITORY)
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])  # noqa: S606 - no shell is wanted.
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *context.args])  # noqa: S606 - no shell is wanted.
 
 
 def _options(

@@ -45,7 +45,7 @@ async def test_without_a_key_each_event_is_a_video_of_its_own():
     event_id = uuid4()
     again = await heard(request, event_id)
     assert (await heard(request, event_id)).work == again.work
-    assert (await heard(request)).work[0][3] != again.work[0][3]
+    assert (await heard(request)).work[0].video_id != again.work[0].video_id
 
 
 async def test_mastering_by_approval_is_refused_in_words():
