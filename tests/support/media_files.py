@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -18,14 +19,15 @@ def thirty_seconds(folder: Path) -> Path:
         video = out.add_stream("libx264", rate=24, options={"preset": "veryfast", "crf": "23", "threads": "1"})
         sound = out.add_stream("aac", rate=48_000, layout="stereo")
         resampler = av.AudioResampler(format="fltp", layout="stereo", rate=48_000, frame_size=1024)
+        video.codec_context.time_base = Fraction(1, 24)
+        video.width, video.height, video.pix_fmt = 640, 360, "yuv420p"
         frames = samples = 0
         for _ in range(3):
             with av.open(str(SHORT_VIDEO)) as source:
                 for frame in source.decode(source.streams.video[0], source.streams.audio[0]):
                     if isinstance(frame, av.VideoFrame):
-                        video.width, video.height, video.pix_fmt = frame.width, frame.height, "yuv420p"
                         picture = frame.reformat(format="yuv420p")
-                        picture.pts, picture.time_base = frames, video.codec_context.time_base
+                        picture.pts, picture.time_base = frames, Fraction(1, 24)
                         frames += 1
                         out.mux(video.encode(picture))
                     else:

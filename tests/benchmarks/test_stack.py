@@ -1,0 +1,134 @@
+"""What the embedded stack costs: a hop between services, idling, starting. Printed, with the limit beside each figure.
+
+./heaters test tests/benchmarks -s
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from console.home import SERVICES
+from tests.support import wire
+from tests.support.live import ROOT, LiveStack
+
+
+def report(what: str, measured: float, limit: float, unit: str) -> None:
+    print(f"\n{what:<58} {measured:10.3f} {unit:<8} (limit {limit:g})")
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory) -> LiveStack:
+    stack = LiveStack(tmp_path_factory.mktemp("bench"))
+    stack.up()
+    try:
+        yield stack
+    finally:
+        stack.down()
+
+
+def test_hop_from_outbox_commit_to_handler_start(idle):
+    """Requests that fail at once make ingest emit events that review handles: the span of each tells its hop."""
+
+    async def ask(number: int) -> None:
+        async with wire.producer(idle.bootstrap) as producer:
+            for _ in range(number):
+                body = {
+                    "source": {"kind": "object", "key": f"uploads/none/{uuid4().hex}.mp4"},
+                    "options": {"mastering": "approved"},
+                    "idempotency_key": uuid4().hex,
+                }
+                await producer.send_and_wait(
+                    "heaters-ingest-requests",
+                    json.dumps(body).encode(),
+                    headers=[
+                        ("ce_specversion", b"1.0"),
+                        ("ce_id", uuid4().hex.encode()),
+                        ("ce_source", b"/heaters/benchmark"),
+                        ("ce_type", b"heaters.ingest.requested.v1"),
+                    ],
+                )
+                await asyncio.sleep(0.15)
+
+    asyncio.run(ask(60))
+    time.sleep(3)
+    hops = [
+        float(row["hop"]) * 1000
+        for row in idle.query(
+            "SELECT attributes->>'heaters.hop_seconds' AS hop FROM telemetry.span "
+            "WHERE service = 'review' AND name = 'accept heaters.video.accepted.v1' ORDER BY started_at"
+        )
+    ][10:]
+    report("hop, outbox commit to handler start, p50", statistics.median(hops), 30, "ms")
+    report("hop, p95", sorted(hops)[int(len(hops) * 0.95)], 100, "ms")
+    assert statistics.median(hops) <= 3 * 30
+
+
+def _processes(stack: LiveStack) -> list[psutil.Process]:
+    supervisor = psutil.Process(stack.pid("supervisor"))
+    return [supervisor, *supervisor.children(recursive=True)]
+
+
+def _cpu_seconds(processes: list[psutil.Process]) -> float:
+    return sum(times.user + times.system for process in processes if (times := process.cpu_times()))
+
+
+def test_an_idle_stack_costs_little(idle):
+    time.sleep(5)
+    processes = _processes(idle)
+    before, began = _cpu_seconds(processes), time.monotonic()
+    time.sleep(20)
+    share = 100 * (_cpu_seconds(processes) - before) / (time.monotonic() - began)
+    # Shared pages are counted once, by their proportional share.
+    resident = sum(process.memory_full_info().pss for process in processes) / 1e6
+    for process in processes:
+        print(f"    {' '.join(process.cmdline())[:70]:<72} {process.memory_full_info().pss / 1e6:7.1f} MB")
+    report("idle stack, CPU of one core", share, 5, "%")
+    report("idle stack, resident", resident, 1000, "MB")
+    assert share <= 15
+    assert resident <= 1000
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_starts_quickly(idle, service):
+    environment = {
+        **os.environ,
+        **idle.settings,
+        "HEATERS_HTTP_PORT": "0",
+        "HEATERS_KAFKA_GROUP": f"bench-{uuid4().hex[:6]}",
+        "PYTHONPATH": str(ROOT),
+    }
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"services.{service}"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        for line in process.stderr:
+            if '"Consuming."' in line:
+                break
+        report(f"{service}, process start to consuming", time.monotonic() - began, 2, "s")
+        assert time.monotonic() - began <= 6
+    finally:
+        process.terminate()
+        process.communicate(timeout=40)
+
+
+def test_the_second_start_is_quick(tmp_path):
+    stack = LiveStack(tmp_path)
+    stack.up()
+    stack.down()
+    began = time.monotonic()
+    try:
+        stack.console("up")
+        report("second start of the whole stack, command to all ready", time.monotonic() - began, 3, "s")
+    finally:
+        stack.down()

@@ -1,0 +1,159 @@
+"""The operator's view: one timeline across six services, search, failed work resumed, dead letters replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.support import wire
+from tests.support.media_files import FIXTURES
+
+VIDEO = FIXTURES / "psd_counter_1080p10_30frames.mp4"
+SERVICES = {"ingest", "preprocess", "scenes", "review", "export", "embed"}
+
+
+@pytest.fixture(scope="module")
+def video(stack, tmp_path_factory) -> dict:
+    return stack.run("--title", f"Operated {uuid4().hex[:6]}", VIDEO, out=tmp_path_factory.mktemp("out"))["videos"][0]
+
+
+@pytest.fixture(scope="module")
+def spans(stack, video) -> list[dict]:
+    clip = video["clips"][0]["id"]
+    done = stack.wait(
+        lambda: (
+            (found := json.loads(stack.console("trace", clip, "--json", "--all").stdout)["spans"])
+            and {span["service"] for span in found} >= SERVICES
+            and found
+        ),
+        what="spans of all services",
+        timeout=30,
+    )
+    assert isinstance(done, list)
+    return done
+
+
+def test_a_clip_has_one_timeline_across_all_six_services(spans, video):
+    assert {span["service"] for span in spans} >= SERVICES
+    assert spans == sorted(spans, key=lambda span: span["depth"] < 0)
+    starts = [span["start_seconds"] for span in spans]
+    assert min(starts) >= 0
+
+
+def test_the_timelines_spans_form_one_connected_tree(stack, spans, video):
+    by_id = {span["span_id"]: span for span in spans}
+    roots = [span for span in spans if span["parent_id"] not in by_id]
+    clip_trace = video["clips"][0]["trace_id"]
+    # The video's trace begins at the request; the clip's is linked to it. Nothing else hangs in the air.
+    assert {span["trace_id"] for span in roots if span["trace_id"] == clip_trace} == {clip_trace}
+    assert len([span for span in roots if span["trace_id"] == clip_trace]) == 1
+    assert len({span["trace_id"] for span in spans}) == 2
+    assert len(roots) <= 2
+    root = next(span for span in roots if span["trace_id"] == clip_trace)
+    links = stack.query("SELECT links FROM telemetry.span WHERE span_id = %s", root["span_id"])[0]["links"]
+    assert {link["trace_id"] for link in links} == {span["trace_id"] for span in spans} - {clip_trace}
+
+
+def test_every_stages_work_tells_its_queue_time_and_its_run_time(spans):
+    work = {span["name"]: span for span in spans if span["queue_seconds"] is not None}
+    assert {
+        "ingest.fetch",
+        "preprocess.proxy",
+        "scenes.detect",
+        "export.export",
+        "embed.keyframe",
+        "embed.embed",
+    } <= work.keys()
+    assert all(span["run_seconds"] > 0 and span["queue_seconds"] >= 0 for span in work.values())
+
+
+def test_the_printed_timeline_names_every_stage(stack, video):
+    text = stack.console("trace", video["clips"][0]["id"]).stdout
+    for name in SERVICES - {"review"}:
+        assert name in text
+
+
+def test_similar_clips_are_found_by_api_and_console(stack, video):
+    first, second = (clip["id"] for clip in video["clips"][:2])
+    answer = httpx.get(f"{stack.url('embed')}/api/similar/{first}", params={"limit": 100}, timeout=30).json()
+    found = [row["clip_id"] for row in answer["results"]]
+    assert second in found
+    assert first not in found
+    by_console = json.loads(stack.console("search", "--similar", first, "--limit", "100", "--json").stdout)
+    assert [row["clip_id"] for row in by_console["results"]] == found
+
+
+def test_a_picture_finds_the_clip_it_is_from(stack, video):
+    poster = next(file["path"] for file in video["clips"][1]["deliverables"][0]["files"] if file["role"] == "poster")
+    found = json.loads(stack.console("search", "--image", poster, "--limit", "3", "--json").stdout)["results"]
+    title = video["title"]
+    assert any(row["clip_id"] == video["clips"][1]["id"] or row.get("title") == title for row in found)
+
+
+def test_status_counts_the_services_and_their_work(stack, video):
+    status = json.loads(stack.console("status", "--json").stdout)
+    assert {part["name"] for part in status["parts"]} >= SERVICES
+    assert all(part["state"] in {"ready", "external"} for part in status["parts"])
+
+
+def test_events_of_a_video_are_listed_in_order(stack, video):
+    lines = stack.console("events", "--video", video["id"], "--json").stdout.splitlines()
+    types = [json.loads(line)["type"] for line in lines]
+    assert types.index("heaters.video.accepted.v1") < types.index("heaters.video.proxied.v1")
+    assert "heaters.clip.embedded.v1" in types
+
+
+def test_work_that_failed_is_resumed_and_finishes(stack, tmp_path):
+    """An object that is not there yet fails the request; once it is, the operator resumes."""
+    key = f"uploads/late/{uuid4().hex}.mp4"
+    request = {
+        "source": {"kind": "object", "key": key},
+        "title": "Late",
+        "options": {"review": "auto"},
+        "idempotency_key": uuid4().hex,
+    }
+    taken = httpx.post(f"{stack.url('review')}/api/requests", json=request, timeout=30)
+    taken.raise_for_status()
+    video_id = taken.json()["video_id"]
+
+    def state():
+        answer = httpx.get(f"{stack.url('review')}/api/videos/{video_id}", timeout=30)
+        return answer.json() if answer.status_code == 200 else {}
+
+    stack.wait(lambda: state().get("state") == "download_failed", what="the failure", timeout=60)
+    assert state()["error"]["code"] in {"ingest.not_found", "ingest.object_missing", "objects.missing"}
+    stack.store().put_file(FIXTURES / "exo_av1_aac_1080x720.mp4", key, "video/mp4")
+    stack.console("retry", video_id)
+    stack.wait(
+        lambda: state().get("error") is None and state().get("state") == "ready", what="the resumed video", timeout=120
+    )
+
+
+def test_a_dead_letter_is_listed_shown_replayed_and_discarded(stack):
+    mine = uuid4().hex.encode()
+
+    async def publish():
+        async with wire.producer(stack.bootstrap) as producer:
+            await producer.send_and_wait("heaters-clips", b"no event", mine)
+
+    asyncio.run(publish())
+
+    def letters():
+        found = json.loads(stack.console("dead-letters", "list", "--json").stdout)
+        rows = found["dead_letters"]
+        shown = [json.loads(stack.console("dead-letters", "show", row["id"]).stdout) for row in rows[:5]]
+        return [letter for letter in shown if letter["key_base64"] == wire.base64(mine)]
+
+    letter = stack.wait(letters, what="the dead letter", timeout=30)[0]
+    assert letter["code"] == "message.missing_header"
+    stack.console("dead-letters", "replay", letter["id"])
+    again = stack.wait(lambda: [one for one in letters() if one["id"] != letter["id"]], what="it again", timeout=30)[0]
+    stack.console("dead-letters", "discard", again["id"])
+
+
+def test_the_doctor_finds_nothing_bad(stack):
+    assert stack.console("doctor", check=False).returncode == 0
