@@ -28,6 +28,7 @@ ELSEWHERE = Path("/var/lib/heaters")
 """Where root keeps what an unprivileged user must reach."""
 
 OWNER_FILE = "owner"
+SOURCE_FILE = "copied-from"
 OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -174,6 +175,7 @@ def copy_programs(programs: Path, elsewhere: Path = ELSEWHERE) -> Path:
         for path in (fresh, *fresh.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755)
+        (fresh / SOURCE_FILE).write_text(str(programs))
         with contextlib.suppress(OSError):
             fresh.rename(target)
         shutil.rmtree(fresh, ignore_errors=True)
@@ -189,10 +191,13 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def forget_orphans(elsewhere: Path = ELSEWHERE) -> None:
-    """Removes databases whose data folder is gone, or belongs to another stack by now."""
+    """Removes databases whose data folder is gone or belongs to another stack by now, and copies of programs that are gone."""
     for owner in elsewhere.glob(f"*/{OWNER_FILE}"):
         if read_json(Path(owner.read_text()) / "stack.json").get("id") != owner.parent.name:
             shutil.rmtree(owner.parent, ignore_errors=True)
+    for source in elsewhere.glob(f"*/{SOURCE_FILE}"):
+        if not (Path(source.read_text()) / "bin/postgres").exists():
+            shutil.rmtree(source.parent, ignore_errors=True)
 
 
 async def ensure_cluster(database: Database, stack: Stack, environment: Mapping[str, str], log: Path) -> None:

@@ -27,6 +27,8 @@ from services.chassis.objects import S3Store, open_store, sha256_of
 from services.chassis.settings import ChassisSettings, load
 
 POLL = 0.3
+QUIET = 30.0
+"""Seconds without any change after which the board says so, and where to look."""
 LONGEST_SILENCE = 60.0
 """Seconds for which the review service may be away, for it is started again by then."""
 
@@ -43,6 +45,7 @@ class Going:
     request: IngestRequested | None = None
     video: dict[str, Any] | None = None
     refusal: dict[str, Any] | None = None
+    changed_at: float = field(default_factory=time.monotonic)
 
     @property
     def is_over(self) -> bool:
@@ -139,7 +142,7 @@ def _prepare(tools: Tools, each: Going, options: Options, tags: Sequence[str], g
         identity, sha256 = each.named.text, ""
     else:
         size = each.named.path.stat().st_size
-        sha256 = sha256_of(each.named.path, _Meter(tools.board, key, each.title, "reading", size))
+        sha256 = sha256_of(each.named.path, _Meter(tools.board, key, each.named.title, "reading", size))
         identity = f"{sha256} {each.named.path.name}"
 
     def spell(attempt: int) -> str:
@@ -159,7 +162,7 @@ def _prepare(tools: Tools, each: Going, options: Options, tags: Sequence[str], g
     object_key = intake.upload_key(sha256, path.name)
     stored = tools.store.head(object_key)
     if stored is None or stored.size != path.stat().st_size:
-        meter = _Meter(tools.board, key, each.title, "uploading", path.stat().st_size)
+        meter = _Meter(tools.board, key, each.named.title, "uploading", path.stat().st_size)
         tools.store.put_file(path, object_key, intake.content_type_of(path), progress=meter)
     each.request = intake.file_request(object_key, path, each.title, options, spell(attempt), tags)
 
@@ -205,14 +208,20 @@ def follow(tools: Tools, going: Sequence[Going]) -> None:
                 show_refusal(tools.board, each)
             elif not each.is_over and each.video_id is not None:
                 try:
-                    each.video = find(tools.review, each.video_id) or each.video
+                    found = find(tools.review, each.video_id)
                     last_answer = time.monotonic()
+                    if found != each.video:
+                        each.changed_at = last_answer
+                    each.video = found or each.video
                 except ApiError as error:
                     stack.revive(tools.access.home)
                     # A service that was killed is back soon; only a lasting silence is told.
                     if 400 <= error.status < 500 or time.monotonic() - last_answer > LONGEST_SILENCE:
                         raise
-                show.show_video(tools.board, each.named.text, (each.video or {}).get("title") or each.title, each.video)
+                quiet = time.monotonic() - each.changed_at
+                show.show_video(
+                    tools.board, each.named.text, each.named.title, each.video, quiet if quiet > QUIET else 0
+                )
         if all(each.is_over for each in going):
             return
         time.sleep(POLL)
@@ -221,7 +230,7 @@ def follow(tools: Tools, going: Sequence[Going]) -> None:
 def show_refusal(board: show.Board, each: Going) -> None:
     """A video that never became one."""
     if each.refusal:
-        board.put(each.named.text, each.title, 1.0, each.refusal["error"]["message"])
+        board.put(each.named.text, each.named.title, 1.0, each.refusal["error"]["message"])
 
 
 def collect(tools: Tools, going: Sequence[Going], out: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -21,6 +21,7 @@ out = Console() if sys.stdout.isatty() else Console(width=200)
 """A pipe has no width of its own; a narrow guess would break ids apart."""
 err = Console(stderr=True)
 
+TITLE_WIDTH = 26
 COLOURS = {
     "ready": "green",
     "external": "green",
@@ -47,10 +48,10 @@ class Board:
     def __init__(self) -> None:
         self._live = err.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=28),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[words]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=TITLE_WIDTH)),
+            BarColumn(bar_width=20, table_column=Column(min_width=20)),
+            TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
+            TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=err,
             transient=False,
         )
@@ -72,7 +73,7 @@ class Board:
         """Shows how far something has come. ``steady`` is what is said, once, where there is no terminal."""
         if self._live:
             if key not in self._tasks:
-                self._tasks[key] = self._progress.add_task(shorten(title, 32), total=1.0, words="")
+                self._tasks[key] = self._progress.add_task(shorten(title, TITLE_WIDTH), total=1.0, words="")
             self._progress.update(
                 self._tasks[key], completed=share or 0.0, words=words, total=None if share is None else 1.0
             )
@@ -83,18 +84,25 @@ class Board:
             err.print(Text(f"{title}: {said}"), soft_wrap=True)
 
 
-def show_video(board: Board, key: str, title: str, video: outcome.Video | None) -> None:
-    """One video's row on the board."""
+def show_video(board: Board, key: str, title: str, video: outcome.Video | None, quiet: float = 0.0) -> None:
+    """One video's row on the board. ``quiet`` is for how many seconds nothing has changed, when that is long."""
+    hint = "nothing new for a while; see heaters status, heaters dead-letters" if quiet else ""
     if video is None:
-        board.put(key, title, 0.0, "asked for", steady="asked for")
-        return
-    done, total = outcome.progress_of(video)
-    words = outcome.sentence(video)
-    error = outcome.error_of(video)
-    if error:
-        words = f"{words}: {error['code']}"
-    active = activity(video.get("progress") or ())
-    board.put(key, title, done / total, f"{words}  {active}".rstrip(), steady=words)
+        words = "asked for"
+        share = 0.0
+        active = ""
+    else:
+        done, total = outcome.progress_of(video)
+        share = done / total
+        words = outcome.sentence(video)
+        error = outcome.error_of(video)
+        if error:
+            words = f"{words}: {error['code']}"
+        active = activity(video.get("progress") or ())
+        if any(clip["state"] == "pending_review" for clip in video.get("clips") or ()):
+            hint = ""
+    shown = "  ".join(part for part in (words, active, f"({hint}: {clock(quiet)})" if hint else "") if part)
+    board.put(key, title, share, shown, steady=f"{words} ({hint})" if hint else words)
 
 
 def activity(progress: Sequence[Mapping[str, Any]]) -> str:
