@@ -1,4 +1,4 @@
-"""Wakes the relay and the worker when Postgres says that there is something to do.
+"""Wakes the relay, the worker and a dozing consumer when Postgres says that there is something to do.
 
 One connection listens for the service's channels; a lost notification costs at most one poll interval.
 """
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 RECONNECT_SECONDS = 1.0
+PUBLISHED = "heaters_published"
+"""The channel on which every relay says that the broker has something new."""
 
 
 class Bell:
@@ -30,6 +32,7 @@ class Bell:
         self._schema = schema
         self.outbox = asyncio.Event()
         self.work = asyncio.Event()
+        self.published = asyncio.Event()
 
     async def listen(self, beat: Callable[[], None], interval: float) -> None:
         """Listens for ever, through lost connections."""
@@ -44,19 +47,31 @@ class Bell:
                 continue
             async with connection:
                 with contextlib.suppress(psycopg.OperationalError):
-                    await connection.execute(f"LISTEN {self._schema}_outbox; LISTEN {self._schema}_work")
-                    self.outbox.set()
-                    self.work.set()
+                    await connection.execute(
+                        f"LISTEN {self._schema}_outbox; LISTEN {self._schema}_work; LISTEN {PUBLISHED}"
+                    )
+                    rings = {
+                        f"{self._schema}_outbox": self.outbox,
+                        f"{self._schema}_work": self.work,
+                        PUBLISHED: self.published,
+                    }
+                    for ring in rings.values():
+                        ring.set()
                     while not connection.closed:
                         beat()
                         async for notification in connection.notifies(timeout=interval):
-                            (self.outbox if notification.channel.endswith("_outbox") else self.work).set()
+                            rings[notification.channel].set()
             log.warning("The database connection for notifications was lost; connecting again.")
             await asyncio.sleep(RECONNECT_SECONDS)
 
 
-async def wait(event: asyncio.Event, seconds: float) -> None:
-    """Waits for the event or the time, whichever comes first, and clears the event."""
+async def wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Waits for the event or the time, whichever comes first."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
+
+
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """As ``wait_for``, and clears the event."""
+    await wait_for(event, seconds)
     event.clear()

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -32,6 +32,7 @@ from contracts.envelope import Envelope, Undecodable, from_kafka
 from contracts.errors import Permanent, Transient
 from contracts.topics import TOPICS
 from services.chassis import logs, metrics, telemetry
+from services.chassis.bell import wait_for
 from services.chassis.db import PASSING
 from services.chassis.deadletter import dead_letter_of
 
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
+WAKEFUL_SECONDS = 0.2
+"""How long a consumer goes on fetching after the last message or ring."""
 HANDLER_TRIES = 3
 """How often a handler that raises something unforeseen is tried before its message becomes a dead letter."""
 
@@ -56,6 +59,7 @@ class Consumer:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._heard = 0
 
     async def run(self, beat: Callable[[], None]) -> None:
         """Consumes for ever; starts over in a new group when the broker has lost its log."""
@@ -64,23 +68,42 @@ class Consumer:
             beat()
             generation = await runtime.watch.known()
             changed = runtime.watch.changed
-            broker = self._broker(generation)
+            broker, subscriber = self._broker(generation)
             try:
                 await broker.start()
                 log.info("Consuming.", extra={"topics": [topic.name for topic in runtime.stage.topics]})
                 while not changed.is_set():
                     beat()
-                    try:
-                        await asyncio.wait_for(changed.wait(), runtime.settings.poll_interval.total_seconds())
-                    except TimeoutError:
-                        continue
+                    await self._rest(subscriber.consumer, changed)
             except (KafkaError, OSError) as error:
                 log.warning("The broker cannot be reached; trying again.", extra={"reason": repr(error)[:300]})
                 await asyncio.sleep(1)
             finally:
                 await broker.stop()
 
-    def _broker(self, generation: UUID) -> KafkaBroker:
+    async def _rest(self, consumer: AIOKafkaConsumer, changed: asyncio.Event) -> None:
+        """Lets a while pass. With dozing on, a consumer that hears nothing stops fetching until a relay rings or the time is up.
+
+        A broker that cannot hold a fetch until data arrives would otherwise be asked for ever, many times a second.
+        """
+        runtime = self._runtime
+        doze = runtime.settings.kafka_doze.total_seconds()
+        if not doze:
+            await wait_for(changed, runtime.settings.poll_interval.total_seconds())
+            return
+        published = runtime.bell.published
+        heard = self._heard
+        await wait_for(published, WAKEFUL_SECONDS)
+        if published.is_set() or self._heard != heard or changed.is_set():
+            published.clear()
+            return
+        consumer.pause(*consumer.assignment())
+        try:
+            await wait_for(published, doze)
+        finally:
+            consumer.resume(*consumer.paused())
+
+    def _broker(self, generation: UUID) -> tuple[KafkaBroker, Any]:
         runtime = self._runtime
         settings = runtime.settings
         broker = KafkaBroker(
@@ -111,10 +134,11 @@ class Consumer:
             max_poll_interval_ms=600_000,
         )
         subscriber(receive)
-        return broker
+        return broker, subscriber
 
     async def receive(self, record: ConsumerRecord) -> None:
         """Takes one message to one of its ends, whatever it holds."""
+        self._heard += 1
         pause = FIRST_PAUSE
         crashes = 0
         while True:

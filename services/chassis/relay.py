@@ -23,7 +23,7 @@ from contracts.catalog import BY_TYPE
 from contracts.envelope import KafkaMessage
 from contracts.errors import Transient
 from services.chassis import metrics
-from services.chassis.bell import Bell, wait
+from services.chassis.bell import PUBLISHED, Bell, wait
 from services.chassis.db import PASSING
 from services.chassis.generation import GenerationWatch
 
@@ -45,6 +45,7 @@ _DUE = text(f"""
     ORDER BY seq LIMIT {BATCH}
 """)  # noqa: S608 - the only interpolated value is a constant.
 _PUBLISHED = text("UPDATE outbox SET published_at = now() WHERE seq = ANY(:seqs)")
+_RING = text(f"SELECT pg_notify('{PUBLISHED}', '')")
 _NEXT_RELEASE = text("SELECT extract(epoch FROM min(release_at) - now()) FROM outbox WHERE published_at IS NULL")
 _GENERATION = text("SELECT generation FROM relay")
 _KEEP_GENERATION = text(
@@ -153,6 +154,7 @@ class Relay:
         results = await asyncio.gather(*sent, return_exceptions=True)
         seqs = [row.seq for row, result in zip(rows, results, strict=True) if not isinstance(result, BaseException)]
         await connection.execute(_PUBLISHED, {"seqs": seqs})
+        await connection.execute(_RING)
         await connection.commit()
         metrics.EVENTS_PUBLISHED.inc(len(seqs))
         for result in results:

@@ -42,6 +42,11 @@ class ChassisSettings(BaseSettings):
         le=30_000,
         description="How long the broker may hold an empty fetch; the embedded one always waits it out.",
     )
+    kafka_doze: Seconds = Field(
+        timedelta(0),
+        description="How long a consumer without messages may rest between fetches, if no service says that it published; "
+        "0 never rests. For brokers that cannot hold a fetch until data arrives.",
+    )
     kafka_session_timeout_ms: int = Field(45_000, ge=1_000, description="When a silent consumer counts as gone.")
     database_url: SecretStr = Field(
         SecretStr("postgresql://heaters@127.0.0.1:5432/heaters"), description="PostgreSQL address (libpq URL)."

@@ -336,67 +336,104 @@ def _chained(first: Packet[VideoStream], rest: Iterator[Packet[VideoStream]]) ->
 
 
 class AudioSource:
-    """Samples by time from one audio stream, sample-exact wherever the range starts.
+    """Samples by time from one audio stream, at the same place wherever the range starts (``services.media.sound`` says
+    how exactly), and the same ones whatever was read before.
 
     Times are seconds from the start of frame 0. ``origin`` says where frame 0 lies on the file's own axis: ``index.start``
-    for a source, 0 for a master or for review audio, which begin with frame 0.
+    for a source, 0 for a master or for review audio, which begin with frame 0. ``sample_rate``, ``layout`` and ``format``
+    are those of the first samples that decode, for what a container says of them may not be true. One range is read at a
+    time.
     """
 
     def __init__(self, file: MediaFile, stream_index: int, *, origin: Fraction = Fraction(0)) -> None:
+        self._file = file
         self._name = named(file)
+        self._number = stream_index
         self._origin = origin
         self._ways_out = ExitStack()
-        self._container = self._ways_out.enter_context(opened(file))
-        streams = self._container.streams
-        stream = streams[stream_index] if 0 <= stream_index < len(streams) else None
-        if not isinstance(stream, AudioStream) or stream.codec_context is None or not stream.rate:
-            self.close()
-            raise MediaError(
-                f"Stream {stream_index} of {self._name} is no readable audio stream. Probe the file again.",
-                code="media.no_audio_stream",
-            )
-        self._stream = stream
-        self.sample_rate = stream.rate
-        self.layout = stream.layout.name
-        self.format = stream.format.name
+        self._start = Fraction(0)
+        self._placement: Placement | None = None
         self.damaged = 0
         """Packets that no decoder could read; their time is silence."""
+        with translated(f"opening the audio of {self._name}"), opened(file) as container:
+            stream = self._chosen(container)
+            frames = (frame for packet in container.demux(stream) for frame in self._frames_of(packet) if frame.samples)
+            first = list(islice(frames, FIRST_FRAMES))
+            self.sample_rate = first[0].sample_rate if first else stream.rate
+            self.layout = first[0].layout.name if first else stream.layout.name
+            self.format = first[0].format.name if first else stream.format.name
+            self._grid = first_grid(first, self._placed(stream, Fraction(0), Fraction(0)))
+            told = holes_told(stream.metadata.get(HOLES_TAG, ""))
+            self._holes_made = [(Fraction(begin, self.sample_rate), Fraction(end, self.sample_rate)) for begin, end in told]
+        self.damaged = 0
 
-    def samples(self, start: Fraction, end: Fraction) -> Iterator[AudioFrame]:
-        """The samples of ``[start, end)`` seconds in the stream's own format, rate and layout.
+    def _chosen(self, container: InputContainer) -> AudioStream:
+        streams = container.streams
+        stream = streams[self._number] if 0 <= self._number < len(streams) else None
+        if not isinstance(stream, AudioStream) or stream.codec_context is None or not stream.rate:
+            raise MediaError(
+                f"Stream {self._number} of {self._name} is no readable audio stream. Probe the file again.",
+                code="media.no_audio_stream",
+            )
+        return stream
 
-        Exactly ``sample_at(end) - sample_at(start)`` samples come, side by side, with PTS that count samples from 0 at
-        ``start``; what the source leaves out is silence.
-        """
-        placement = placement_on(
-            self._stream,
+    def _placed(self, stream: AudioStream, start: Fraction, length: Fraction) -> Placement:
+        return placement_on(
+            stream,
             sample_rate=self.sample_rate,
             layout=self.layout,
             form=self.format,
             origin=start + self._origin,
-            duration=end - start,
+            duration=length,
         )
-        if placement.end is None or placement.end <= placement.origin:
-            return
-        with translated(f"decoding the audio of {self._name}"):
-            yield from placed(self._decoded(start + self._origin, end + self._origin), placement)
 
-    def _decoded(self, start: Fraction, end: Fraction) -> Iterator[AudioFrame]:
-        base = self._stream.time_base or Fraction(1, self.sample_rate)
-        seek_to = int((start - _AUDIO_PREROLL) / base)
-        first = self._stream.start_time
-        if first is None or seek_to > first:
-            self._container.seek(seek_to, stream=self._stream, backward=True)
-        else:
-            self._container.seek(0, backward=True)
-        for packet in self._container.demux(self._stream):
+    def samples(self, start: Fraction, end: Fraction) -> Iterator[AudioFrame]:
+        """The samples of ``[start, end)`` seconds, all in one format, rate and layout.
+
+        Exactly ``sample_at(end) - sample_at(start)`` samples come, side by side, with PTS that count samples from 0 at
+        ``start``; what the source leaves out is silence, and ``holes`` says where.
+        """
+        self.close()
+        self._start, self._placement = start, None
+        with translated(f"decoding the audio of {self._name}"):
+            # A decoder remembers what it has decoded, even when flushed: noise that AAC leaves to it would differ. And
+            # only a file just opened gives its first packets as they are meant.
+            container = self._ways_out.enter_context(opened(self._file))
+            stream = self._chosen(container)
+            placement = self._placement = self._placed(stream, start, end - start)
+            if placement.end is None or placement.end <= placement.origin:
+                return
+            packets = self._packets(container, stream, start + self._origin, end + self._origin)
+            yield from placed((frame for packet in packets for frame in self._frames_of(packet)), placement)
+
+    @property
+    def holes(self) -> tuple[tuple[Fraction, Fraction], ...]:
+        """Where the range last asked for, as far as it was read, has no sound of its source: seconds from its start."""
+        if self._placement is None:
+            return ()
+        read = Fraction(self._placement.written, self.sample_rate)
+        found = [(Fraction(begin, self.sample_rate), Fraction(end, self.sample_rate)) for begin, end in self._placement.holes]
+        for begin, end in self._holes_made:
+            low, high = max(begin - self._start, Fraction(0)), min(end - self._start, read)
+            if low < high:
+                found.append((low, high))
+        return tuple(sorted(found))
+
+    def _packets(
+        self, container: InputContainer, stream: AudioStream, start: Fraction, end: Fraction
+    ) -> Iterator[Packet[AudioStream]]:
+        """The stream's packets from a little before ``start`` to a little after ``end``, seconds on its own axis."""
+        base = stream.time_base or Fraction(1, self.sample_rate)
+        for packet in self._from(container, stream, start, base):
             if packet.size and packet.pts is not None and packet.pts * base > end + _AUDIO_PREROLL:
-                break
-            try:
-                yield from self._stream.codec_context.decode(packet)
-            except av.error.InvalidDataError:
-                self.damaged += 1
-        self._stream.codec_context.flush_buffers()
+                return
+            yield packet
+
+    def _frames_of(self, packet: Packet[AudioStream]) -> Iterator[AudioFrame]:
+        try:
+            yield from packet.stream.codec_context.decode(packet)
+        except av.error.InvalidDataError:
+            self.damaged += 1
 
     def close(self) -> None:
         """Closes the file."""

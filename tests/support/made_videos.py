@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import cycle
 from pathlib import Path
 
 import av
@@ -80,12 +81,15 @@ def make_video(
     audio: str | None = None,
     audio_start: Fraction = Fraction(0),
     audio_seconds: Fraction | None = None,
+    audio_block: int | Sequence[int] = 1024,
+    audio_hole: tuple[Fraction, Fraction] | None = None,
     sample_rate: int = 48_000,
     layout: str = "stereo",
 ) -> Path:
     """Writes a video whose frame n carries n. ``colour`` is (range, space, primaries, transfer) in code points.
 
-    ``audio`` names a codec: clicks of one sample height lie at every half second from ``audio_start`` on.
+    ``audio`` names a codec: clicks of one sample height lie at every half second from ``audio_start`` on. It is given
+    blocks of ``audio_block`` samples, or of those sizes in turn; what lies in ``audio_hole`` (seconds) is left out.
     """
     timebase = timebase or 1 / rate
     times = list(pts) if pts is not None else [int(n / rate / timebase) for n in range(frames)]
@@ -109,7 +113,8 @@ def make_video(
         packets += stream.encode(None)
         if sound is not None:
             seconds = audio_seconds or (times[-1] - times[0]) * timebase + 1 / rate
-            packets += _sound_packets(sound, audio_start, seconds, sample_rate, layout)
+            blocks = [audio_block] if isinstance(audio_block, int) else audio_block
+            packets += _sound_packets(sound, audio_start, seconds, sample_rate, layout, blocks, audio_hole)
         for packet in sorted(packets, key=lambda each: each.dts * Fraction(each.time_base)):
             output.mux(packet)
     return path
@@ -124,18 +129,30 @@ def clicks(samples: int, sample_rate: int, channels: int) -> np.ndarray:
     return sound
 
 
-def _sound_packets(stream, start: Fraction, seconds: Fraction, rate: int, layout: str) -> list:
+def _sound_packets(
+    stream,
+    start: Fraction,
+    seconds: Fraction,
+    rate: int,
+    layout: str,
+    blocks: Sequence[int],
+    hole: tuple[Fraction, Fraction] | None,
+) -> list:
     samples = int(seconds * rate)
     form = stream.codec_context.format.name
     channels = len(av.AudioLayout(layout).channels)
     whole = clicks(samples, rate, channels)
     resampler = av.AudioResampler(format=form, layout=layout, rate=rate)
-    packets, first = [], int(start * rate)
-    for at in range(0, samples, 1024):
-        part = np.ascontiguousarray(whole[:, at : at + 1024])
+    packets, first, at = [], int(start * rate), 0
+    for block in cycle(blocks):
+        if at >= samples:
+            break
+        part = np.ascontiguousarray(whole[:, at : at + block])
+        left_out = hole is not None and hole[0] * rate <= first + at < hole[1] * rate
         frame = av.AudioFrame.from_ndarray(part, format="s16p", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, first + at, Fraction(1, rate)
-        for converted in resampler.resample(frame):
+        for converted in () if left_out else resampler.resample(frame):
             converted.pts, converted.time_base = first + at, Fraction(1, rate)
             packets += stream.encode(converted)
+        at += block
     return packets + stream.encode(None)
