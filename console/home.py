@@ -215,7 +215,8 @@ EMBEDDED_DEFAULTS = {
         # The embedded broker waits a fetch out even when data has arrived: the wait is the latency of a hop.
         "HEATERS_KAFKA_FETCH_WAIT_MS": "20",
         # So it is not asked while there is nothing to hear: services ring for each other.
-        "HEATERS_KAFKA_DOZE": "1",
+        "HEATERS_KAFKA_DOZE": "2",
+        "HEATERS_GENERATION_INTERVAL": "4",
         # It lets a group form only after half the session timeout, and never before a second.
         "HEATERS_KAFKA_SESSION_TIMEOUT_MS": "2000",
     },

@@ -59,10 +59,23 @@ class Bell:
                         ring.set()
                     while not connection.closed:
                         beat()
-                        async for notification in connection.notifies(timeout=interval):
+                        # Waited for by the loop itself: the driver would wake ten times a second to look.
+                        await readable(connection.fileno(), interval)
+                        async for notification in connection.notifies(timeout=0):
                             rings[notification.channel].set()
             log.warning("The database connection for notifications was lost; connecting again.")
             await asyncio.sleep(RECONNECT_SECONDS)
+
+
+async def readable(descriptor: int, seconds: float) -> None:
+    """Waits until a descriptor has something to read, or for the time."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await wait_for(ready, seconds)
+    finally:
+        loop.remove_reader(descriptor)
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> None:

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-WAKEFUL_SECONDS = 0.2
+WAKEFUL_SECONDS = 0.01
 """How long a consumer goes on fetching after the last message or ring."""
 HANDLER_TRIES = 3
 """How often a handler that raises something unforeseen is tried before its message becomes a dead letter."""
@@ -130,8 +130,9 @@ class Consumer:
             decoder=_raw,
             fetch_max_wait_ms=settings.kafka_fetch_wait_ms,
             session_timeout_ms=settings.kafka_session_timeout_ms,
-            heartbeat_interval_ms=max(300, settings.kafka_session_timeout_ms // 10),
+            heartbeat_interval_ms=min(3_000, settings.kafka_session_timeout_ms // 3),
             max_poll_interval_ms=600_000,
+            consumer_timeout_ms=1_000,
         )
         subscriber(receive)
         return broker, subscriber

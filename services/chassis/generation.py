@@ -52,6 +52,7 @@ class GenerationWatch:
                 auto_offset_reset="earliest",
                 fetch_max_wait_ms=self._settings.kafka_fetch_wait_ms,
                 request_timeout_ms=10_000,
+                consumer_timeout_ms=5_000,
             )
             try:
                 await asyncio.wait_for(consumer.start(), READ_TIMEOUT)

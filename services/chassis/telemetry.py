@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from services.chassis.settings import ChassisSettings
 
 MAX_WAITING_SPANS = 20_000
-FLUSH_SECONDS = 0.5
+FLUSH_SECONDS = 1.0
 
 _INSERT = text("""
     INSERT INTO telemetry.span (trace_id, span_id, parent_id, links, service, name, kind, started_at, ended_at, status, attributes)

@@ -55,7 +55,7 @@ from services.export.manifest import (
 )
 from services.media.profiles import RENDER_VERSION, Profile, profile_named
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 """Raised whenever bundles of the same input get other files, names or checks."""
 
 
@@ -289,9 +289,18 @@ class QcLimits(Value):
     duration_gap: Annotated[Rational, Field(description="Seconds between the ends of pictures and sound.")] = Fraction(
         1, 50
     )
-    sound_missing: Annotated[Rational, Field(description="Seconds for which the source had no sound.")] = Fraction(
-        1, 10
+    sound_missing: Annotated[Rational, Field(description="Seconds of a clip for which the source has no sound.")] = (
+        Fraction(1, 10)
     )
+    holes_told: Annotated[int, Field(ge=1, description="Stretches without sound that get a finding each.")] = 20
+
+
+class SoundHole(Value):
+    """A stretch of the clip for which the source has no sound: seconds from the clip's start, and the frames shown."""
+
+    start: Rational
+    end: Rational
+    frames: FrameRange
 
 
 class Measured(Value):
@@ -313,7 +322,7 @@ class Measured(Value):
     clipped: int = 0
     samples: int = 0
     loudness: Loudness | None = None
-    sound_missing: Rational = Fraction(0)
+    sound_holes: tuple[SoundHole, ...] = ()
     captions: tuple[tuple[str, int, int], ...] = ()
     """Of each caption file: its name, its cues, and the end of the last one in milliseconds."""
     unreadable_captions: tuple[str, ...] = ()
@@ -432,12 +441,16 @@ def _doubtful_content(measured: Measured, limits: QcLimits) -> Sequence[QcFindin
         doubt("silence", "Nothing is heard.", f"{len(frames)} frames", frames=frames)
     if measured.clipped > limits.clipped:
         doubt("clipping", "Samples stay at full scale.", f"{measured.clipped} stretches", f"{limits.clipped} stretches")
-    if measured.sound_missing > limits.sound_missing:
+    holes = measured.sound_holes
+    missing = sum((hole.end - hole.start for hole in holes), Fraction(0))
+    for hole in holes[: limits.holes_told] if missing > limits.sound_missing else ():
         doubt(
             "sound_missing",
-            "The source has no sound for part of the clip; it was filled with silence.",
-            f"{float(measured.sound_missing):.3f} s",
-            f"{float(limits.sound_missing):.3f} s",
+            f"The source has no sound from {float(hole.start):.3f} s to {float(hole.end):.3f} s of the clip; it was filled "
+            f"with silence (such stretches in all: {len(holes)}).",
+            f"{float(missing):.3f} s in all",
+            f"{float(limits.sound_missing):.3f} s in all",
+            frames=hole.frames,
         )
     for name in measured.unreadable_captions:
         doubt("captions_readable", f"The source's captions ({name}) could not be read and were left out.")

@@ -23,6 +23,7 @@ from services.export.domain import (
     ExportResult,
     Footage,
     Measured,
+    SoundHole,
     judge,
     preflight,
     scratch_bytes,
@@ -323,7 +324,10 @@ class _Bundle:
             loudness=Loudness(integrated=sound.loudness, range=sound.loudness_range, true_peak=sound.true_peak)
             if sound
             else None,
-            sound_missing=rendition.sound_missing,
+            sound_holes=tuple(
+                SoundHole(start=start, end=end, frames=self._frames_between(start, end))
+                for start, end in rendered.silent
+            ),
             captions=tuple(
                 (sidecar.name, len(cues), max((cue.end for cue in cues), default=0))
                 for sidecar in rendered.sidecars
@@ -339,6 +343,8 @@ class _Bundle:
         zero = self._index.time(frames.start)
         first = max(frames.start, self._index.frame_at(zero + start))
         last = min(frames.end - 1, self._index.frame_at(zero + end))
+        if self._index.time(last) == zero + end:
+            last -= 1
         return FrameRange(start=first, end=max(first, last) + 1)
 
 

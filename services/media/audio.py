@@ -33,8 +33,7 @@ class SoundChain:
     """One rendition's sound: resampled, mixed down, measured and encoded.
 
     ``length`` is how long the clip lasts, in seconds. Blocks are given in order and without gaps. After ``finish`` the
-    stream holds ``round(length * rate)`` samples: what the source lacks at its end is silence, and ``missing`` (in
-    seconds) says how much that was.
+    stream holds ``round(length * rate)`` samples: what the blocks lack of them is silence at the end.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class SoundChain:
         self.channels = channels
         self._source_rate = first.sample_rate
         self._wanted = nearest(length * self.sample_rate)
-        self._length = length
         self._taken = 0
         self._made = 0
         self.stream: AudioStream = self._open(output, encoding)
@@ -130,11 +128,6 @@ class SoundChain:
                 "The clip was not published; report the source's audio codec and layout."
             )
         return packets
-
-    @property
-    def missing(self) -> Fraction:
-        """Seconds of the clip for which the source had no sound."""
-        return max(Fraction(0), self._length - Fraction(self._taken, self._source_rate))
 
     def facts(self) -> SoundFacts:
         """What was measured of the delivered samples."""

@@ -3,7 +3,7 @@
 ``VideoDecoding`` turns packets into numbered frames and keeps count, so that a file which decodes only in part is an
 error and never a shorter video. ``FrameSource`` gives any range of frames of a proxy, a master or a source; of the
 first two it reads the needed bytes alone, of a source it seeks to a key picture and drops what precedes the range.
-``AudioSource`` gives any range of samples, with silence where the source has a hole.
+``AudioSource`` gives any range of samples, with silence where the source has a hole, and says where that was.
 
 Frame threads are used everywhere, and decoders are flushed: without that the last frames would be lost.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -30,7 +31,7 @@ from contracts.values import FrameRange
 from services.media.containers import MediaFile, named, opened, video_stream
 from services.media.errors import Corrupt, Incomplete, MediaError, NoVideoStream, UnsupportedCodec, translated
 from services.media.frame_index import FrameIndex
-from services.media.sound import placed, placement_on
+from services.media.sound import FIRST_FRAMES, HOLES_TAG, Placement, first_grid, holes_told, placed, placement_on
 
 _DAMAGE = "Fetch or export the source again; if a player shows it whole, re-wrap it (stream copy to MP4) and retry."
 _AUDIO_PREROLL = Fraction(1, 2)
@@ -336,13 +337,12 @@ def _chained(first: Packet[VideoStream], rest: Iterator[Packet[VideoStream]]) ->
 
 
 class AudioSource:
-    """Samples by time from one audio stream, at the same place wherever the range starts (``services.media.sound`` says
-    how exactly), and the same ones whatever was read before.
+    """Samples by time from one audio stream: the same ones wherever a range starts, and whatever was read before.
 
-    Times are seconds from the start of frame 0. ``origin`` says where frame 0 lies on the file's own axis: ``index.start``
-    for a source, 0 for a master or for review audio, which begin with frame 0. ``sample_rate``, ``layout`` and ``format``
-    are those of the first samples that decode, for what a container says of them may not be true. One range is read at a
-    time.
+    How exactly the first is true, ``services.media.sound`` says. Times are seconds from the start of frame 0. ``origin``
+    says where frame 0 lies on the file's own axis: ``index.start`` for a source, 0 for a master or for review audio, which
+    begin with frame 0. ``sample_rate``, ``layout`` and ``format`` are those of the first samples that decode, for what a
+    container says of them may not be true. One range is read at a time.
     """
 
     def __init__(self, file: MediaFile, stream_index: int, *, origin: Fraction = Fraction(0)) -> None:
@@ -364,7 +364,9 @@ class AudioSource:
             self.format = first[0].format.name if first else stream.format.name
             self._grid = first_grid(first, self._placed(stream, Fraction(0), Fraction(0)))
             told = holes_told(stream.metadata.get(HOLES_TAG, ""))
-            self._holes_made = [(Fraction(begin, self.sample_rate), Fraction(end, self.sample_rate)) for begin, end in told]
+            self._holes_made = [
+                (Fraction(begin, self.sample_rate), Fraction(end, self.sample_rate)) for begin, end in told
+            ]
         self.damaged = 0
 
     def _chosen(self, container: InputContainer) -> AudioStream:
@@ -393,18 +395,20 @@ class AudioSource:
         Exactly ``sample_at(end) - sample_at(start)`` samples come, side by side, with PTS that count samples from 0 at
         ``start``; what the source leaves out is silence, and ``holes`` says where.
         """
-        self.close()
         self._start, self._placement = start, None
         with translated(f"decoding the audio of {self._name}"):
-            # A decoder remembers what it has decoded, even when flushed: noise that AAC leaves to it would differ. And
-            # only a file just opened gives its first packets as they are meant.
-            container = self._ways_out.enter_context(opened(self._file))
-            stream = self._chosen(container)
+            container, stream = self._opened_anew()
             placement = self._placement = self._placed(stream, start, end - start)
             if placement.end is None or placement.end <= placement.origin:
                 return
-            packets = self._packets(container, stream, start + self._origin, end + self._origin)
-            yield from placed((frame for packet in packets for frame in self._frames_of(packet)), placement)
+            first, until = start + self._origin, end + self._origin
+            packets = self._packets_near(container, stream, first)
+            if packets is not None:
+                placement.grid = self._grid
+            else:
+                container, stream = self._opened_anew()
+                packets = container.demux(stream)
+            yield from placed(self._decoded(packets, until), placement)
 
     @property
     def holes(self) -> tuple[tuple[Fraction, Fraction], ...]:
@@ -412,22 +416,47 @@ class AudioSource:
         if self._placement is None:
             return ()
         read = Fraction(self._placement.written, self.sample_rate)
-        found = [(Fraction(begin, self.sample_rate), Fraction(end, self.sample_rate)) for begin, end in self._placement.holes]
+        found = [
+            (Fraction(begin, self.sample_rate), Fraction(end, self.sample_rate)) for begin, end in self._placement.holes
+        ]
         for begin, end in self._holes_made:
             low, high = max(begin - self._start, Fraction(0)), min(end - self._start, read)
             if low < high:
                 found.append((low, high))
         return tuple(sorted(found))
 
-    def _packets(
-        self, container: InputContainer, stream: AudioStream, start: Fraction, end: Fraction
-    ) -> Iterator[Packet[AudioStream]]:
-        """The stream's packets from a little before ``start`` to a little after ``end``, seconds on its own axis."""
+    def _opened_anew(self) -> tuple[InputContainer, AudioStream]:
+        """The file from its beginning, with a decoder that remembers nothing.
+
+        A decoder does not forget all when it is flushed: the noise that AAC leaves to it would differ from one reading
+        to the next. And only a file just opened gives its first packets as they are meant.
+        """
+        self._ways_out.close()
+        container = self._ways_out.enter_context(opened(self._file))
+        return container, self._chosen(container)
+
+    def _packets_near(
+        self, container: InputContainer, stream: AudioStream, start: Fraction
+    ) -> Iterator[Packet[AudioStream]] | None:
+        """Packets from a little before ``start`` (seconds on the stream's axis) on; None if that is its beginning."""
+        if self._grid is None or start - 2 * _AUDIO_PREROLL <= Fraction(self._grid.begin, self.sample_rate):
+            return None
         base = stream.time_base or Fraction(1, self.sample_rate)
-        for packet in self._from(container, stream, start, base):
-            if packet.size and packet.pts is not None and packet.pts * base > end + _AUDIO_PREROLL:
+        # Some containers seek only roughly, and so further back than asked helps.
+        for earlier in (_AUDIO_PREROLL, Fraction(10), Fraction(60)):
+            container.seek(int((start - earlier) / base), stream=stream, backward=True)
+            packets = container.demux(stream)
+            first = next(packets, None)
+            if first is not None and first.pts is not None and first.pts * base <= start - _AUDIO_PREROLL / 2:
+                return chain([first], packets)
+        return None
+
+    def _decoded(self, packets: Iterable[Packet[AudioStream]], until: Fraction) -> Iterator[AudioFrame]:
+        for packet in packets:
+            base = packet.time_base or Fraction(1, self.sample_rate)
+            if packet.size and packet.pts is not None and packet.pts * base > until + _AUDIO_PREROLL:
                 return
-            yield packet
+            yield from self._frames_of(packet)
 
     def _frames_of(self, packet: Packet[AudioStream]) -> Iterator[AudioFrame]:
         try:

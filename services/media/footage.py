@@ -5,7 +5,7 @@ Two ports and one value, so that a renderer need not know whether it reads a mas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -29,6 +29,11 @@ class Sounds(Protocol):
 
     def samples(self, start: Fraction, end: Fraction, /) -> Iterator[AudioFrame]:
         """The samples, side by side, holes filled with silence."""
+        ...
+
+    @property
+    def holes(self) -> Sequence[tuple[Fraction, Fraction]]:
+        """Where the range last asked for, as far as it was read, was filled: seconds from its start."""
         ...
 
 

@@ -40,7 +40,7 @@ from services.media.frame_index import FrameIndex
 from services.media.probe import Probe
 from services.media.proxy_video import refuse_leftovers
 from services.media.recipes import MasterSettings
-from services.media.sound import placed, placement_on
+from services.media.sound import HOLES_TAG, Hole, placed, placement_on, spelt_holes
 from services.media.timebase import nearest
 from services.media.workers import Crew, Pipe
 
@@ -118,6 +118,7 @@ def make_master(
 class _Sound:
     path: Path
     damaged: int
+    holes: tuple[Hole, ...]
 
 
 def _encoded_sound(source: Path, probe: Probe, path: Path) -> _Sound | None:
@@ -157,7 +158,7 @@ def _encoded_sound(source: Path, probe: Probe, path: Path) -> _Sound | None:
                     written += converted.samples
                     output.mux(out.encode(converted))
             output.mux(out.encode(None))
-    return _Sound(path, damaged) if written else None
+    return _Sound(path, damaged, tuple(placement.holes)) if written else None
 
 
 class _Pass:
@@ -374,6 +375,9 @@ class _SoundTrack:
             container = self._ways_out.enter_context(opened(sound.path))
             stream = container.streams.audio[0]
             self._out = output.add_stream_from_template(stream)
+            if sound.holes:
+                # Silence that was put in looks like any other, and whoever judges a clip has to know it.
+                self._out.metadata[HOLES_TAG] = spelt_holes(sound.holes)
             self._packets = (packet for packet in container.demux(stream) if packet.size)
             self._next = next(self._packets, None)
 

@@ -18,7 +18,7 @@ from pydantic import Field, StringConstraints, model_validator
 from contracts.errors import Permanent
 from contracts.values import ProfileName, Value
 
-RENDER_VERSION = 1
+RENDER_VERSION = 2
 """Raised whenever rendering makes other bytes of the same input, profile and library versions."""
 
 Container = Literal["mp4", "mov", "matroska"]

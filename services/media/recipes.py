@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 
-_REVIEW_REVISION = 1
-_MASTER_REVISION = 1
+_REVIEW_REVISION = 2
+_MASTER_REVISION = 2
 """Raised whenever the same source and settings would give other bytes."""
 
 

@@ -87,13 +87,14 @@ class Sidecar:
 
 @dataclass(frozen=True)
 class Rendered:
-    """Everything that one clip's pass made."""
+    """Everything that one clip's pass made. ``silent`` is where the source has no sound, in seconds from the clip's start."""
 
     frames: FrameRange
     duration: Fraction
     renditions: tuple[Rendition, ...]
     sidecars: tuple[Sidecar, ...]
     pictures: PictureFacts
+    silent: tuple[tuple[Fraction, Fraction], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,7 @@ class _ClipPass:
         self._reader: Sounds | None = None
         self._sound: Iterator[AudioFrame] | None = None
         self._heard = Fraction(0)
+        self._silent: tuple[tuple[Fraction, Fraction], ...] = ()
 
     def add(self, number: int, frame: VideoFrame) -> None:
         if self._error is not None:
@@ -324,6 +326,7 @@ class _ClipPass:
             with translated(f"finishing the clip {self.frames}"):
                 self._feed_sound(self._length + 1)
                 if self._reader is not None:
+                    self._silent = tuple(self._reader.holes)
                     self._idle_sounds.append(self._reader)
                 for writer in self._writers:
                     writer.end()
@@ -348,7 +351,7 @@ class _ClipPass:
             raise Disagreement(
                 f"{pictures.frames} frames of {len(self.frames)} passed the meter. Nothing was published."
             )
-        return Rendered(self.frames, self._length, renditions, self._sidecars(), pictures)
+        return Rendered(self.frames, self._length, renditions, self._sidecars(), pictures, self._silent)
 
     def _sidecars(self) -> tuple[Sidecar, ...]:
         stem = self._cut.stem

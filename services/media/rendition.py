@@ -75,7 +75,6 @@ class Rendition:
     channels: int | None = None
     layout: str = ""
     sound_duration: Fraction | None = None
-    sound_missing: Fraction = Fraction(0)
     sound: SoundFacts | None = None
 
 
@@ -305,7 +304,6 @@ class Writer:
                 channels=sound.layout.nb_channels if sound else None,
                 layout=sound.layout.name if sound else "",
                 sound_duration=sound_end if sound else None,
-                sound_missing=told.missing if told else Fraction(0),
                 sound=told.facts() if told else None,
             )
 

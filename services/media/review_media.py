@@ -270,6 +270,14 @@ class _Pass:
                     message=f"{self._sound.damaged} audio packets could not be decoded; their time is silent.",
                 )
             )
+        if self._sound is not None and self._sound.converted:
+            found.append(
+                Finding(
+                    code="media.audio_changes",
+                    message=f"{self._sound.converted} samples of the audio come in another rate, layout or format than "
+                    "its first; they were converted.",
+                )
+            )
         return tuple(found)
 
 

@@ -33,7 +33,11 @@ _PEAKS = struct.Struct("<4sHHIII")
 
 @dataclass(frozen=True)
 class ReviewSound:
-    """What was written. ``damaged`` counts packets that no decoder could read; ``filled`` samples of silence added."""
+    """What was written.
+
+    ``damaged`` counts packets that no decoder could read; ``filled`` samples of silence added; ``converted`` samples that
+    came in another rate, layout or format than the first.
+    """
 
     audio: Path
     peaks: Path
@@ -42,6 +46,7 @@ class ReviewSound:
     channels: int
     damaged: int
     filled: int
+    converted: int
 
 
 class PeakMeter:
@@ -121,7 +126,14 @@ def write_review_sound(
         pass
     peaks_path.write_bytes(meter.to_bytes())
     return ReviewSound(
-        path, peaks_path, "mp4a.40.2", out_rate, 2, decoding.damaged, placement.foreign + placement.filled
+        path,
+        peaks_path,
+        codec="mp4a.40.2",
+        sample_rate=out_rate,
+        channels=2,
+        damaged=decoding.damaged,
+        filled=placement.filled,
+        converted=placement.converted,
     )
 
 

@@ -34,8 +34,10 @@ JITTER = Fraction(1, 100)
 HOLES_TAG = "HEATERS_HOLES"
 """What a master's sound says of itself: the stretches that had no sound in its source, as ``spelt_holes`` writes them."""
 
+FIRST_FRAMES = 4
+"""How many frames of a stream have to be decoded to know where all of them lie."""
+
 _BLOCK = 4096
-_FIRST_FRAMES = 4
 _MOST_HOLES = 1000
 
 Hole = tuple[int, int]
@@ -99,14 +101,14 @@ def placement_on(
 
 def first_grid(frames: Iterable[AudioFrame], placement: Placement) -> Grid | None:
     """Where the frames of a stream lie, of which ``frames`` are the first; None if there is not one."""
-    first = list(islice(_alike(frames, placement), _FIRST_FRAMES))
+    first = list(islice(_alike(frames, placement), FIRST_FRAMES))
     return _grid(first, placement) if first else None
 
 
 def placed(frames: Iterable[AudioFrame], placement: Placement) -> Iterator[AudioFrame]:
     """The frames side by side from the origin on, with PTS that count samples from there."""
     frames = _alike(frames, placement)
-    first = list(islice(frames, _FIRST_FRAMES))
+    first = list(islice(frames, FIRST_FRAMES))
     cursor = placement.origin
     expected = 0
     if first and placement.grid is None:
@@ -167,9 +169,7 @@ def _alike(frames: Iterable[AudioFrame], placement: Placement) -> Iterator[Audio
             continue
         if converter is None:
             converted_from = form
-            converter = AudioResampler(
-                format=placement.format, layout=placement.layout, rate=placement.sample_rate
-            )
+            converter = AudioResampler(format=placement.format, layout=placement.layout, rate=placement.sample_rate)
         placement.converted += frame.samples
         yield from converter.resample(frame)
     if converter is not None:
