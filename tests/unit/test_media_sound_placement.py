@@ -4,8 +4,9 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import pytest
 
-from services.media.sound import Placement, placed
+from services.media.sound import JITTER, Placement, holes_told, placed, spelt_holes
 
 RATE = 48_000
 
@@ -67,20 +68,68 @@ def test_nothing_at_all_is_silence_up_to_the_end():
     assert values([], place(end=10)) == [0] * 10
 
 
-def test_reading_from_the_midst_lands_on_the_same_samples_though_timestamps_are_rounded():
-    for length, count in ((4608, 8), (1024, 40)):
-        for start in range(1, count):
-            frames = [
-                frame(n * length, length, at=round(n * length / 48), base=Fraction(1, 1000))
-                for n in range(start, count)
-            ]
-            first, end = start * length, count * length
-            assert values(frames, place(origin=first, end=end, grid_slack=25)) == list(range(first, end))
+def test_holes_are_told_where_they_lie_and_the_first_of_very_many():
+    hole = place(origin=50, end=3000)
+    values([frame(100, 400), frame(2000, 500)], hole)
+    assert hole.holes == [(0, 50), (450, 1950), (2450, 2950)]
+    assert hole.filled == sum(after - first for first, after in hole.holes)
+    many = place()
+    values([frame(n * 1000, 10) for n in range(1200)], many)
+    assert len(many.holes) == 1000
+    assert many.filled == 1199 * 990
 
 
-def test_frames_in_another_rate_are_left_silent_and_counted():
-    other = frame(100, 100)
-    other.sample_rate = 44_100
+def test_holes_are_spelt_and_read_back_and_other_tags_are_none():
+    holes = ((0, 4800), (96_000, 100_000))
+    assert holes_told(spelt_holes(holes)) == holes
+    assert holes_told(spelt_holes(())) == ()
+    for other in ("yes", "0-1,", "-1-5", "0-1;2-3", "0-1, 2-3"):
+        assert holes_told(other) == ()
+
+
+@pytest.mark.parametrize(("length", "count"), [(4608, 8), (1024, 40), (1152, 30), (960, 30)])
+@pytest.mark.parametrize("late", [0, 17, 5924])
+@pytest.mark.parametrize("cut", [0, 312])
+def test_reading_from_the_midst_lands_on_the_same_samples_though_timestamps_are_rounded(
+    length: int, count: int, late: int, cut: int
+):
+    def rounded(n: int) -> av.AudioFrame:
+        first, size = late + n * length - cut, length
+        if n == 0:
+            first, size = first + cut, size - cut
+        return frame(first, size, at=round(first / 48), base=Fraction(1, 1000))
+
+    whole = place(rounding=25)
+    heard = values([rounded(n) for n in range(count)], whole)
+    begin = whole.grid.begin
+    assert abs(begin - late) <= 49
+    for start in range(1, count):
+        midway = place(origin=begin + start * length, end=begin + count * length - cut, rounding=25, grid=whole.grid)
+        assert values([rounded(n) for n in range(start - 1, count)], midway) == heard[midway.origin : midway.end]
+        assert midway.filled == 0
+
+
+def test_timestamps_that_drift_from_the_samples_move_a_range_by_less_than_the_jitter():
+    def drifting(start: int) -> list[av.AudioFrame]:
+        return [frame(n * 1024, 1024, at=n * 960) for n in range(start, 60)]
+
+    whole = place()
+    heard = values(drifting(0), whole)
+    assert whole.dropped > 0
+    for start in range(5, 30):
+        midway = values(drifting(start), place(origin=start * 960 + 24_000, end=start * 960 + 28_000, grid=whole.grid))
+        apart = [heard.index(value) - start * 960 - 24_000 - at for at, value in enumerate(midway) if value in heard]
+        assert len(apart) > 3000
+        assert max(map(abs, apart)) <= JITTER * RATE
+
+
+def test_frames_in_another_form_are_converted_and_counted():
     mixed = place()
-    assert values([frame(0, 100), other, frame(200, 100)], mixed)[:100] == list(range(100))
-    assert mixed.foreign == 100
+    other = av.AudioFrame.from_ndarray(np.full((2, 882), 2**29, np.int32), format="s32p", layout="stereo")
+    other.sample_rate, other.pts, other.time_base = 44_100, 100, Fraction(1, RATE)
+    heard = values([frame(0, 100), other, frame(1060, 100)], mixed)
+    assert heard[:100] == list(range(100))
+    assert abs(np.median(heard[100:1060]) - 2**29) < 2**24
+    assert heard[1060:] == list(range(1060, 1160))
+    assert mixed.converted == 882
+    assert mixed.filled == 0
