@@ -24,6 +24,7 @@ from services.export.work import clean_clip, export_clips
 from services.media.frame_index import FrameIndex
 from services.media.master import make_master
 from services.media.probe import probe
+from tests.support.made_videos import make_video as numbered_video
 from tests.support.rendering import decoded, index_of, make_video
 
 VIDEO = uuid.UUID(int=7)
@@ -187,6 +188,37 @@ def test_unreadable_captions_are_a_warning(shelf: Shelf, tmp_path: Path) -> None
     deliverable = exported(shelf, [order(footage, 0, 12)], tmp_path)[0].deliverables[0]
     assert deliverable.verdict is Verdict.WARN
     assert "qc.captions_readable" in {finding.code for finding in manifest_of(shelf, deliverable.manifest).qc.findings}
+
+
+def test_a_hole_in_the_sources_sound_is_a_warning_with_its_frames_wherever_the_clip_is_cut_from(tmp_path: Path) -> None:
+    """The source has no sound for a second; nothing else is wrong with it."""
+    made = numbered_video(
+        tmp_path / "holed.mkv", frames=100, audio="pcm_s16le", audio_block=960, audio_hole=(Fraction(1), Fraction(2))
+    )
+    known = probe(made)
+    store = FolderStore(tmp_path / "store")
+    master = make_master(made, known, tmp_path)
+    plain = Footage(
+        frames=100,
+        rate=Fraction(25),
+        source=store.put_file(made, "videos/h/source/h.mkv", "video/x-matroska"),
+        media=known.facts,
+        index=store.put_bytes(index_of(made).to_bytes(), "videos/h/proxy/index.bin", "application/octet-stream"),
+    )
+    mastered = plain.model_copy(
+        update={
+            "index": store.put_file(master.index_path, "videos/h/master/index.bin", "application/octet-stream"),
+            "master": store.put_file(master.path, "videos/h/master/master.mkv", "video/x-matroska"),
+        }
+    )
+    orders = [order(footage, *edges) for footage in (plain, mastered) for edges in ((10, 40), (40, 60), (60, 90))]
+    outcomes = dict(export_clips(orders, desk_for(store, tmp_path / "scratch")))
+    told = []
+    for place in range(len(orders)):
+        manifest = Manifest.model_validate_json(store.get_bytes(outcomes[place].deliverables[0].manifest.key))
+        told.append([(each.verdict, each.frames) for each in manifest.qc.findings if each.code == "qc.sound_missing"])
+    first, second = FrameRange(start=25, end=40), FrameRange(start=40, end=50)
+    assert told == 2 * [[(Verdict.WARN, first)], [(Verdict.WARN, second)], []]
 
 
 def test_cleaning_deletes_what_was_made_and_nothing_else(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from services.export.domain import (
     Footage,
     Measured,
     Plan,
+    SoundHole,
     due,
     export_key,
     heard,
@@ -197,7 +198,10 @@ def test_a_broken_promise_fails_the_bundle(changes: dict[str, object], code: str
         ({"loudness": Loudness(integrated=-3.0)}, "qc.loudness"),
         ({"loudness": Loudness(integrated=-60.0)}, "qc.loudness"),
         ({"loudness": Loudness(integrated=-14.0, true_peak=1.2)}, "qc.true_peak"),
-        ({"sound_missing": Fraction(1)}, "qc.sound_missing"),
+        (
+            {"sound_holes": (SoundHole(start=0, end=Fraction(1, 2), frames=FrameRange(start=100, end=113)),)},
+            "qc.sound_missing",
+        ),
         ({"unreadable_captions": ("de",)}, "qc.captions_readable"),
     ],
 )
@@ -205,6 +209,23 @@ def test_doubtful_content_is_a_warning(changes: dict[str, object], code: str):
     report = judge(DELIVERY_H264, measured(**changes))
     assert report.verdict is Verdict.WARN
     assert [finding.code for finding in report.findings] == [code]
+
+
+def test_missing_sound_is_told_stretch_by_stretch_once_it_adds_up():
+    def holes(count: int) -> tuple[SoundHole, ...]:
+        return tuple(
+            SoundHole(start=Fraction(n), end=n + Fraction(1, 25), frames=FrameRange(start=n, end=n + 1))
+            for n in range(count)
+        )
+
+    assert judge(DELIVERY_H264, measured(sound_holes=holes(2))).verdict is Verdict.PASS
+    found = judge(DELIVERY_H264, measured(sound_holes=holes(3))).findings
+    assert [finding.frames for finding in found] == [hole.frames for hole in holes(3)]
+    assert "from 2.000 s to 2.040 s" in found[2].message
+    assert (found[2].measured, found[2].limit) == ("0.120 s in all", "0.100 s in all")
+    many = judge(DELIVERY_H264, measured(sound_holes=holes(500))).findings
+    assert len(many) == 20
+    assert "500" in many[0].message
 
 
 def test_events_carry_what_comes_next_needs():
