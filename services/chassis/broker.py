@@ -43,8 +43,10 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-WAKEFUL_SECONDS = 0.01
-"""How long a consumer goes on fetching after the last message or ring."""
+AWAKE_AFTER_RING = 0.15
+"""Seconds for which a consumer goes on fetching after somebody said that there is something."""
+MARGIN = 0.01
+"""Seconds that a fetch takes beyond the broker's wait."""
 HANDLER_TRIES = 3
 """How often a handler that raises something unforeseen is tried before its message becomes a dead letter."""
 
@@ -92,10 +94,12 @@ class Consumer:
             await wait_for(changed, runtime.settings.poll_interval.total_seconds())
             return
         published = runtime.bell.published
+        rang = published.is_set()
+        published.clear()
         heard = self._heard
-        await wait_for(published, WAKEFUL_SECONDS)
+        # Long enough for a fetch to come back: what arrives for a consumer at rest is kept from it until it wakes.
+        await wait_for(published, AWAKE_AFTER_RING if rang else runtime.settings.kafka_fetch_wait_ms / 1000 + MARGIN)
         if published.is_set() or self._heard != heard or changed.is_set():
-            published.clear()
             return
         consumer.pause(*consumer.assignment())
         try:
