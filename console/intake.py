@@ -1,22 +1,20 @@
-"""From what a person named on the command line to a published ingest request.
+"""From what a person named on the command line to an ingest request.
 
 Guarantees: a file's object key and idempotency key follow from its content and the options, so that the same command
-given again finds the same video instead of making another one; requests are published as any other system would.
+given again finds the same video instead of making another one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import mimetypes
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from contracts.envelope import derived_id, to_kafka
+from contracts.envelope import derived_id
 from contracts.errors import Permanent
 from contracts.events.v1.ingest import IngestRequested
 from contracts.values import ObjectSource, Options, UrlSource
@@ -117,31 +115,6 @@ def url_request(
 def content_type_of(path: Path) -> str:
     """A guess by the name; the ingest service looks into the file."""
     return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-
-
-def publish(bootstrap: str, requests: Sequence[IngestRequested]) -> None:
-    """Publishes requests and waits until the broker has them. Raises ``InputError`` when it does not take them."""
-    asyncio.run(_publish(bootstrap, requests))
-
-
-async def _publish(bootstrap: str, requests: Sequence[IngestRequested]) -> None:
-    from aiokafka import AIOKafkaProducer
-    from aiokafka.errors import KafkaError
-
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, client_id="heaters-console", acks="all")
-    try:
-        await producer.start()
-        for request in requests:
-            event_id = derived_id("event", "console", request.idempotency_key)
-            message = to_kafka(request, event_id=event_id, source="console", time=datetime.now(UTC))
-            await producer.send_and_wait(message.topic, message.value, key=message.key, headers=message.headers)
-    except KafkaError as error:
-        raise InputError(
-            f"the broker at {bootstrap} does not take the request: {error}; see: heaters status",
-            code="input.not_submitted",
-        ) from error
-    finally:
-        await producer.stop()
 
 
 def attempt_for(

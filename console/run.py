@@ -126,9 +126,14 @@ def submit(
             try:
                 _prepare(tools, each, options, tags, given_title)
                 if each.request is not None:
-                    intake.publish(tools.settings.kafka_bootstrap, [each.request])
+                    # Through the review service, whose outbox keeps the request whatever becomes of the broker.
+                    tools.review.post("/api/requests", each.request.model_dump(mode="json"))
             except HeatersError as error:
                 each.refuse(error)
+            except ApiError as error:
+                if not 400 <= error.status < 500:
+                    raise
+                each.refuse(InputError(str(error), code=error.code or "input.not_submitted"))
             except OSError as error:
                 each.refuse(
                     InputError(f"{each.named.text} could not be read to its end: {error}.", code="input.not_readable")

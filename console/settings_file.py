@@ -27,6 +27,12 @@ HEAD = """\
 # Where everything is kept. [default: .heaters in this folder]
 # HEATERS_DATA=
 
+# Where ./heaters keeps its virtual environment. [default: .venv in this folder]
+# HEATERS_VENV=
+
+# Package index that holds torch for processors alone, where pip's own indexes do not.
+# HEATERS_TORCH_INDEX=
+
 # Which services it runs, for example "ingest,review"; "none" starts the servers alone. [default: all]
 # HEATERS_STACK_SERVICES=
 """
