@@ -1,6 +1,6 @@
 """Runs a service: its loops, its port, its orderly end. One function, ``main``, is every service's entry.
 
-Loops: the notification bell, the broker's generation, the consumer, the relay, the worker, the span writer, and what the
+Loops: the notification bell, the broker's generation, the consumer, the relay, the worker, the span writer, housekeeping, and what the
 stage adds. A loop that ends takes the process with it, so that whoever supervises the process starts it afresh.
 """
 
@@ -14,25 +14,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-
-from contracts.envelope import KafkaMessage
 from contracts.errors import HeatersError, Transient
 from services.chassis import health, logs, migrations, telemetry
-from services.chassis.bell import Bell
 from services.chassis.broker import Consumer
-from services.chassis.db import PASSING, open_engine
-from services.chassis.generation import GenerationWatch
-from services.chassis.health import Pulse
-from services.chassis.ledger import Ledger
-from services.chassis.objects import ObjectStore, open_store
-from services.chassis.relay import Relay
+from services.chassis.db import PASSING
+from services.chassis.housekeeping import keep_house
+from services.chassis.runtime import Runtime, open_runtime
 from services.chassis.settings import ChassisSettings, load
 from services.chassis.stage import Stage
 from services.chassis.worker import Worker
@@ -43,67 +33,6 @@ START_TRIES = 120
 START_PAUSE = 0.5
 
 Loop = Callable[[Callable[[], None]], Awaitable[None]]
-
-
-def utc_now() -> datetime:
-    """The wall clock, aware."""
-    return datetime.now(UTC)
-
-
-@dataclass
-class Runtime:
-    """What a running service is made of. Handlers see a ``Ledger``; APIs and loops see this."""
-
-    stage: Stage
-    settings: Any
-    engine: AsyncEngine
-    objects: ObjectStore
-    telemetry: telemetry.Telemetry
-    bell: Bell
-    watch: GenerationWatch
-    clock: Callable[[], datetime] = utc_now
-    pulse: Pulse = field(default_factory=Pulse)
-    relay: Relay = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.relay = Relay(self.settings, self.stage.name, self.engine, self.bell, self.watch)
-
-    @contextlib.asynccontextmanager
-    async def transaction(self, *, cause: str = "", event_id: UUID | None = None) -> AsyncIterator[Ledger]:
-        """One transaction: committed when the block ends, rolled back when it raises.
-
-        ``cause`` names what opened it; the ids of events emitted inside derive from it.
-        """
-        async with AsyncSession(self.engine, expire_on_commit=False) as session, session.begin():
-            yield Ledger(
-                session=session,
-                now=self.clock(),
-                source=self.stage.name,
-                cause=cause,
-                traceparent=telemetry.current(),
-                event_id=event_id,
-                telemetry=self.telemetry,
-                settings=self.settings,
-            )
-
-    async def replay(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
-    ) -> None:
-        """Publishes a message again exactly as it once came; ``Transient`` while there is no broker."""
-        await self.relay.send_now(KafkaMessage(topic, key, value or b"", list(headers)))
-
-
-def open_runtime(stage: Stage, settings: ChassisSettings) -> Runtime:
-    """The parts of a service, none of them connected yet."""
-    return Runtime(
-        stage=stage,
-        settings=settings,
-        engine=open_engine(settings, stage.name),
-        objects=open_store(settings),
-        telemetry=telemetry.start(stage.name, settings),
-        bell=Bell(settings, stage.name),
-        watch=GenerationWatch(settings),
-    )
 
 
 def main(stage: Stage, arguments: Sequence[str] | None = None) -> None:
@@ -168,6 +97,7 @@ async def run_loops(runtime: Runtime, stop: asyncio.Event) -> None:
         "consumer": Consumer(runtime).run,
         "worker": Worker(runtime).run,
         "spans": lambda beat: _write_spans(runtime, beat),
+        "housekeeping": lambda beat: keep_house(runtime, beat),
     }
     for extra in runtime.stage.loops:
         loops[extra.__name__] = functools.partial(_beating, runtime, extra)

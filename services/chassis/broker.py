@@ -37,7 +37,7 @@ from services.chassis.db import PASSING
 from services.chassis.deadletter import dead_letter_of
 
 if TYPE_CHECKING:
-    from services.chassis.app import Runtime
+    from services.chassis.runtime import Runtime
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ import contextlib
 import hmac
 import ipaddress
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -33,33 +32,15 @@ from services.chassis.bell import wait_for
 from services.chassis.db import PASSING
 
 if TYPE_CHECKING:
-    from services.chassis.app import Runtime
+    from services.chassis.runtime import Runtime
     from services.chassis.settings import ChassisSettings
 
-STALE_BEAT_SECONDS = 60.0
 STALE_OUTBOX_SECONDS = 60.0
 
 _OUTBOX = text("""
     SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(coalesce(release_at, created_at))), 0) AS age
     FROM outbox WHERE published_at IS NULL AND (release_at IS NULL OR release_at <= now())
 """)
-
-
-class Pulse:
-    """When each loop of the process last turned."""
-
-    def __init__(self) -> None:
-        self._beats: dict[str, float] = {}
-
-    def beat(self, loop: str) -> None:
-        """Notes that a loop turned."""
-        self._beats[loop] = time.monotonic()
-        metrics.LOOP_BEAT.labels(loop).set(time.time())
-
-    def stale(self) -> dict[str, float]:
-        """Loops that have not turned for too long, with the seconds since."""
-        now = time.monotonic()
-        return {loop: now - at for loop, at in self._beats.items() if now - at > STALE_BEAT_SECONDS}
 
 
 class TokenGate:

@@ -49,14 +49,6 @@ _CANCEL = text("""
         AND (:every_kind OR kind = ANY(:kinds))
     RETURNING id
 """)
-_RETRY = text("""
-    UPDATE work SET state = 'waiting', run = run + 1, attempts = 0, crashes = 0, error = NULL, finished_at = NULL,
-        not_before = :now
-    WHERE state IN ('failed', 'cancelled') AND (cast(:id AS uuid) IS NULL OR id = :id)
-        AND (cast(:video_id AS uuid) IS NULL OR video_id = :video_id)
-        AND (cast(:clip_id AS uuid) IS NULL OR clip_id = :clip_id)
-    RETURNING id
-""")
 
 
 @dataclass
@@ -120,15 +112,6 @@ class Ledger:
                 "every_kind": not kinds,
                 "now": self.now,
             },
-        )
-        return len(result.all())
-
-    async def retry(
-        self, *, work_id: UUID | None = None, video_id: UUID | None = None, clip_id: UUID | None = None
-    ) -> int:
-        """Resumes failed or cancelled work as a new run. How many pieces."""
-        result = await self.session.execute(
-            _RETRY, {"id": work_id, "video_id": video_id, "clip_id": clip_id, "now": self.now}
         )
         return len(result.all())
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.types import ASGIApp
 
-    from services.chassis.app import Runtime
     from services.chassis.ledger import Ledger
+    from services.chassis.runtime import Runtime
     from services.chassis.settings import ChassisSettings
 
 InputT = TypeVar("InputT", bound=Value)

@@ -43,8 +43,8 @@ from services.chassis.settings import as_environment
 from services.chassis.stage import Job
 
 if TYPE_CHECKING:
-    from services.chassis.app import Runtime
     from services.chassis.ledger import Ledger
+    from services.chassis.runtime import Runtime
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from services.embed.query_child import PictureQueries
 from services.embed.settings import Settings
 
 if TYPE_CHECKING:
-    from services.chassis.app import Runtime
+    from services.chassis.runtime import Runtime
 
 MAX_RESULTS = 100
 PROBLEM = "application/problem+json"

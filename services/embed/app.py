@@ -12,7 +12,7 @@ from services.embed.settings import Settings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from services.chassis.app import Runtime
+    from services.chassis.runtime import Runtime
 
 
 def _http(runtime: Runtime) -> ASGIApp:

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from contracts.events.base import ClipEvent, VideoEvent
 from services.chassis import logs
-from services.chassis.app import Runtime, open_runtime
 from services.chassis.ledger import Ledger
+from services.chassis.runtime import Runtime, open_runtime
 from services.chassis.settings import load
 from services.review import store
 from services.review.projection import ClipRow, advance_video, fold_clips, unheard_video

@@ -15,8 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from contracts.events.v1.operations import StageStalled
-from services.chassis.app import Runtime
 from services.chassis.ledger import Ledger
+from services.chassis.runtime import Runtime
 from services.review.domain.stalls import WAITS_FOR, deadlines, message_of
 
 log = logging.getLogger(__name__)

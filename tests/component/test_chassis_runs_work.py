@@ -16,7 +16,8 @@ from contracts.events.v1.ingest import IngestRequested
 from contracts.topics import DEAD_LETTERS, INGEST_REQUESTS, VIDEOS
 from contracts.values import ObjectSource
 from services.chassis import migrations
-from services.chassis.app import open_runtime, run_loops
+from services.chassis.app import run_loops
+from services.chassis.runtime import open_runtime
 from services.chassis.settings import ChassisSettings
 from tests.support import toy, wire
 

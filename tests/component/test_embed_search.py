@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from contracts.values import EmbeddingModel, Keyframe, ObjectRef
 from services.chassis import migrations
-from services.chassis.app import open_runtime
+from services.chassis.runtime import open_runtime
 from services.embed import store
 from services.embed.api import create_api
 from services.embed.app import STAGE

@@ -19,9 +19,10 @@ from contracts.events.v1.clip import ClipArchived, ClipExported
 from contracts.topics import CLIPS
 from contracts.values import Deliverable, DeliverableFile, FrameRange, Verdict
 from services.chassis import migrations
-from services.chassis.app import open_runtime, run_loops
+from services.chassis.app import run_loops
 from services.chassis.desk import Desk
 from services.chassis.objects import FolderStore
+from services.chassis.runtime import open_runtime
 from services.embed import store, work
 from services.embed.app import STAGE
 from services.embed.domain.orders import CleanOrder, EmbedOrder, KeyframeOrder, parse_models

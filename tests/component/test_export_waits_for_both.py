@@ -14,7 +14,7 @@ from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone
 from contracts.events.v1.video import Proxy, VideoMastered, VideoProxied
 from contracts.values import FrameRange, MasteringPolicy, MediaFacts, ObjectRef, Options, VideoFacts
 from services.chassis import migrations
-from services.chassis.app import open_runtime
+from services.chassis.runtime import open_runtime
 from services.export.app import STAGE
 from services.export.domain import ExportInput
 from services.export.settings import Settings

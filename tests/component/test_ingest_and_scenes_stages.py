@@ -22,7 +22,8 @@ from contracts.events.v1.video import Proxy, VideoProxied
 from contracts.topics import VIDEOS
 from contracts.values import MediaFacts, ObjectSource, Options, VideoFacts
 from services.chassis import migrations
-from services.chassis.app import open_runtime, run_loops
+from services.chassis.app import run_loops
+from services.chassis.runtime import open_runtime
 from services.ingest import app as ingest
 from services.ingest import domain
 from services.media.features import FeatureWriter

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from contracts.events.v1.video import VideoScenesStarted
 from services.chassis import migrations
-from services.chassis.app import open_runtime
+from services.chassis.runtime import open_runtime
 from services.chassis.settings import ChassisSettings
 from tests.support import toy
 from tests.support.fake_ledger import FakeLedger

@@ -14,7 +14,8 @@ import pytest
 from contracts.envelope import from_kafka, to_kafka
 from contracts.topics import CLIPS, DEAD_LETTERS, VIDEOS
 from services.chassis import health, migrations
-from services.chassis.app import open_runtime, run_loops
+from services.chassis.app import run_loops
+from services.chassis.runtime import open_runtime
 from services.review.app import STAGE
 from services.review.settings import Settings
 from tests.support import wire

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from contracts.errors import Permanent
 from services.chassis import health, migrations
-from services.chassis.app import open_runtime
+from services.chassis.runtime import open_runtime
 from services.chassis.settings import ChassisSettings
 from services.chassis.stage import Stage
 from tests.support import toy

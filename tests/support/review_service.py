@@ -13,9 +13,9 @@ from sqlalchemy import text
 
 from contracts.envelope import derived_id, to_kafka
 from services.chassis import migrations
-from services.chassis.app import open_runtime
 from services.chassis.broker import Consumer
 from services.chassis.objects import FolderStore
+from services.chassis.runtime import open_runtime
 from services.review.api import create_api
 from services.review.app import STAGE
 from services.review.settings import Settings

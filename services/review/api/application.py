@@ -55,7 +55,7 @@ from services.review.domain.video import VideoState
 from services.review.editing import Edited, make_edit, undo_edit
 
 if TYPE_CHECKING:
-    from services.chassis.app import Runtime
+    from services.chassis.runtime import Runtime
 
 WEB = Path(__file__).parent.parent / "web"
 LARGEST_SPRITE_MAP = 10_000_000

@@ -21,7 +21,7 @@ from contracts.errors import Transient
 from services.review.api import views
 
 if TYPE_CHECKING:
-    from services.chassis.app import Runtime
+    from services.chassis.runtime import Runtime
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.15
