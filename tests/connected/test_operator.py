@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.support import wire
-from tests.support.media_files import FIXTURES
+from tests.support.media_files import FIXTURES, unique
 
 VIDEO = FIXTURES / "psd_counter_1080p10_30frames.mp4"
 SERVICES = {"ingest", "preprocess", "scenes", "review", "export", "embed"}
@@ -18,7 +18,12 @@ SERVICES = {"ingest", "preprocess", "scenes", "review", "export", "embed"}
 
 @pytest.fixture(scope="module")
 def video(stack, tmp_path_factory) -> dict:
-    return stack.run("--title", f"Operated {uuid4().hex[:6]}", VIDEO, out=tmp_path_factory.mktemp("out"))["videos"][0]
+    return stack.run(
+        "--title",
+        f"Operated {uuid4().hex[:6]}",
+        unique(VIDEO, tmp_path_factory.mktemp("in")),
+        out=tmp_path_factory.mktemp("out"),
+    )["videos"][0]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +131,7 @@ def test_work_that_failed_is_resumed_and_finishes(stack, tmp_path):
 
     stack.wait(lambda: state().get("state") == "download_failed", what="the failure", timeout=60)
     assert state()["error"]["code"] in {"ingest.not_found", "ingest.object_missing", "objects.missing"}
-    stack.store().put_file(FIXTURES / "exo_av1_aac_1080x720.mp4", key, "video/mp4")
+    stack.store().put_file(unique(FIXTURES / "exo_av1_aac_1080x720.mp4", tmp_path), key, "video/mp4")
     stack.console("retry", video_id)
     stack.wait(
         lambda: state().get("error") is None and state().get("state") == "ready", what="the resumed video", timeout=120

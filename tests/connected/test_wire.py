@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 from tests.support import wire
-from tests.support.media_files import FIXTURES
+from tests.support.media_files import FIXTURES, unique
 
 SCHEMAS = {
     path.stem: json.loads(path.read_text())
@@ -72,10 +72,10 @@ def check(record) -> None:
 
 
 @pytest.fixture(scope="module")
-def records(stack):
+def records(stack, tmp_path_factory):
     """Everything on every topic after a request that was written by hand took a video all the way."""
     key = f"uploads/by-hand/{uuid4().hex}.mp4"
-    stack.store().put_file(VIDEO, key, "video/mp4")
+    stack.store().put_file(unique(VIDEO, tmp_path_factory.mktemp("wire")), key, "video/mp4")
     request = {
         "source": {"kind": "object", "key": key},
         "title": f"By hand {uuid4().hex[:6]}",

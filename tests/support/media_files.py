@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from uuid import uuid4
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SHORT_VIDEO = FIXTURES / "bbb_vp9_opus.webm"
 """Ten seconds, two hundred and forty frames."""
+
+
+def unique(path: Path, folder: Path) -> Path:
+    """A copy of an MP4 with other bytes and the same pictures, for stacks that know the file already."""
+    target = folder / f"{uuid4().hex[:8]}-{path.name}"
+    # A box of type "free" holds nothing; players and demuxers pass over it.
+    target.write_bytes(path.read_bytes() + (24).to_bytes(4, "big") + b"free" + uuid4().bytes)
+    return target
 
 
 def thirty_seconds(folder: Path) -> Path:
