@@ -71,8 +71,8 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def without_nul(body: bytes) -> bytes:
-    """A JSON text without the character NUL, which PostgreSQL cannot store and no name or title means."""
-    return _NUL.sub(rb"\1", body)
+    """A JSON text with every NUL character replaced: JSON may hold one, PostgreSQL's text may not."""
+    return _NUL.sub(rb"\1\\ufffd", body)
 
 
 def to_kafka(

@@ -19,7 +19,7 @@ from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
 from services.review import store
 from services.review.domain import policy, video
-from services.review.projection import Logged, advance_video, fold_clips, storable
+from services.review.projection import Logged, advance_video, fold_clips
 from services.review.store import EditRow, LockedVideo
 
 routes = Routes()
@@ -72,7 +72,7 @@ async def accept_fact(event: VideoEvent | ClipEvent, ledger: Ledger) -> None:
 @routes.on(StageProgress)
 async def accept_progress(event: StageProgress, ledger: Ledger) -> None:
     """Keeps the latest progress of each piece of work. It is no fact to be replayed, so the log does without it."""
-    await store.save_progress(ledger.session, storable(event), ledger.now)
+    await store.save_progress(ledger.session, event, ledger.now)
 
 
 @routes.on(DeadLetterRecorded)
@@ -80,7 +80,7 @@ async def accept_dead_letter(event: DeadLetterRecorded, ledger: Ledger) -> None:
     """Keeps a dead letter for operators."""
     entry = _received(event, ledger)
     await store.log_events(ledger.session, [entry])
-    await store.save_dead_letter(ledger.session, storable(event))
+    await store.save_dead_letter(ledger.session, event)
 
 
 async def project_clips(ledger: Ledger, locked: LockedVideo, entries: list[Logged]) -> None:
@@ -150,4 +150,4 @@ def _received(event: Event, ledger: Ledger) -> Logged:
     envelope = ledger.envelope
     if envelope is None:
         raise TypeError("A handler runs inside the receipt of a message.")
-    return Logged(envelope.id, storable(event), envelope.traceparent, "received", envelope.time, ledger.now)
+    return Logged(envelope.id, event, envelope.traceparent, "received", envelope.time, ledger.now)

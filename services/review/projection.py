@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from contracts.events.base import ClipEvent, Event
@@ -62,23 +62,6 @@ class ClipRow:
     def is_born(self) -> bool:
         """Whether the clip's range is known, so that it can be kept."""
         return self.facts.born is not None
-
-
-def storable(event: EventT) -> EventT:
-    """The event with every NUL character replaced: JSON may hold one, PostgreSQL's text may not."""
-    if "\\u0000" not in event.model_dump_json():
-        return event
-    return type(event).model_validate(_without_nul(event.model_dump(mode="json")))
-
-
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd")
-    if isinstance(value, dict):
-        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nul(item) for item in value]
-    return value
 
 
 def unheard_video(video_id: UUID, at: datetime) -> VideoRow:

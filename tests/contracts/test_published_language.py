@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from contracts import publish
 from contracts.catalog import BY_TYPE, CATALOG, entry_of
 from contracts.compat import changes_that_break
-from contracts.envelope import Undecodable, derived_id, from_kafka, to_kafka
+from contracts.envelope import Undecodable, derived_id, from_kafka, to_kafka, without_nul
 from contracts.topics import TOPICS
 from contracts.upcasts import UPCASTERS, upcast
 
@@ -128,3 +128,9 @@ def test_garbage_is_undecodable_and_never_anything_worse(value, headers):
 def test_derived_ids_are_the_same_for_the_same_causes_only(text, number):
     assert derived_id(text, number) == derived_id(text, number)
     assert derived_id(text, number) != derived_id(text, number + 1)
+
+
+@given(st.text(alphabet="a\\u0\x00", max_size=30))
+def test_a_nul_character_is_replaced_wherever_it_stands_and_nothing_else_is(text):
+    body = json.dumps({"title": text}).encode()
+    assert json.loads(without_nul(body)) == {"title": text.replace("\x00", "\ufffd")}

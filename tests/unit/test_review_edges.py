@@ -17,9 +17,8 @@ from services.review.domain.clip import ClipState
 from services.review.domain.marks import Refused
 from services.review.domain.stalls import DEFAULT_PATIENCE, WAITS_FOR, deadlines, message_of
 from services.review.domain.video import VideoState
-from services.review.projection import storable
 from services.review.settings import Settings
-from tests.support.review_events import CLIP, VIDEO, accepted, edit_events, video_events, work_events
+from tests.support.review_events import CLIP, VIDEO, edit_events, video_events, work_events
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -41,14 +40,6 @@ def test_the_projections_understand_every_event_about_videos_and_clips():
         video.evolve(video.Facts(video_id=VIDEO), event)
     for event in (*edit_events().values(), *work_events().values()):
         clip.evolve(clip.Facts(clip_id=CLIP, video_id=VIDEO), event)
-
-
-def test_text_that_the_database_cannot_hold_is_replaced_and_other_text_is_kept():
-    plain = accepted()
-    assert storable(plain) is plain
-    odd = plain.model_copy(update={"title": "a\x00b", "tags": ("c\\u0000d", "\x00")})
-    assert storable(odd).title == "a\ufffdb"
-    assert storable(odd).tags == ("c\\u0000d", "\ufffd")
 
 
 def test_cursors_survive_the_round_and_nonsense_is_refused():
