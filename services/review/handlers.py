@@ -71,8 +71,14 @@ async def accept_fact(event: VideoEvent | ClipEvent, ledger: Ledger) -> None:
 
 @routes.on(StageProgress)
 async def accept_progress(event: StageProgress, ledger: Ledger) -> None:
-    """Keeps the latest progress of each piece of work. It is no fact to be replayed, so the log does without it."""
-    await store.save_progress(ledger.session, event, ledger.now)
+    """Keeps the latest progress of each piece of work. It is no fact to be replayed, so the log does without it.
+
+    The last word may come after the work's own event, which travels on another topic: what is whole is not shown.
+    """
+    if event.fraction == 1:
+        await store.end_progress(ledger.session, event.video_id, event.clip_id, event.stage, event.kind)
+    else:
+        await store.save_progress(ledger.session, event, ledger.now)
 
 
 @routes.on(DeadLetterRecorded)
