@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 from uuid import UUID
 
@@ -14,14 +15,14 @@ class Event(Value):
     TYPE: ClassVar[str]
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """What the event is about (``ce_subject``): the clip if there is one, else the video."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def key(self) -> str:
         """The Kafka key: the video, so that the events of one video stay in order."""
-        raise NotImplementedError
 
 
 class VideoEvent(Event):

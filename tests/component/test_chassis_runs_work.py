@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
-from contracts.envelope import to_kafka
 from contracts.events.v1.ingest import IngestRequested
 from contracts.topics import DEAD_LETTERS, INGEST_REQUESTS, VIDEOS
 from contracts.values import ObjectSource
-from services.chassis import migrations
-from services.chassis.app import run_loops
-from services.chassis.runtime import open_runtime
 from services.chassis.settings import ChassisSettings
 from tests.support import toy, wire
+from tests.support.services import publish, running
 
 
 @pytest.fixture
@@ -38,25 +33,9 @@ def settings(servers, broker, tmp_path, monkeypatch) -> ChassisSettings:
     )
 
 
-@contextlib.asynccontextmanager
-async def running(stage, settings):
-    await asyncio.to_thread(migrations.upgrade, settings.database_url.get_secret_value(), stage.name)
-    runtime = open_runtime(stage, settings)
-    await asyncio.to_thread(runtime.objects.ensure_bucket)
-    stop = asyncio.Event()
-    loops = asyncio.create_task(run_loops(runtime, stop))
-    try:
-        yield runtime
-    finally:
-        stop.set()
-        await loops
-
-
 async def request(settings, name: str, does: str = "succeed") -> None:
     event = IngestRequested(source=ObjectSource(key="x"), title=does, idempotency_key=name)
-    message = to_kafka(event, event_id=uuid4(), source="test", time=datetime.now(UTC))
-    async with wire.producer(settings.kafka_bootstrap) as producer:
-        await producer.send_and_wait(message.topic, message.value, message.key, headers=message.headers)
+    await publish(settings.kafka_bootstrap, event)
 
 
 async def outcome_of(settings, name: str, timeout: float = 30.0):

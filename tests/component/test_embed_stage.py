@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
-from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import av
@@ -14,20 +12,17 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from contracts.envelope import to_kafka
 from contracts.events.v1.clip import ClipArchived, ClipExported
 from contracts.topics import CLIPS
 from contracts.values import Deliverable, DeliverableFile, FrameRange, Verdict
-from services.chassis import migrations
-from services.chassis.app import run_loops
 from services.chassis.desk import Desk
 from services.chassis.objects import FolderStore
-from services.chassis.runtime import open_runtime
 from services.embed import store, work
 from services.embed.app import STAGE
 from services.embed.domain.orders import CleanOrder, EmbedOrder, KeyframeOrder, parse_models
 from services.embed.settings import PACKAGED_MODEL, Settings
 from tests.support import wire
+from tests.support.services import publish, running
 
 FRAMES = 50
 
@@ -78,27 +73,6 @@ def settings(servers, broker, tmp_path) -> Settings:
     )
 
 
-@contextlib.asynccontextmanager
-async def running(settings):
-    await asyncio.to_thread(migrations.upgrade, settings.database_url.get_secret_value(), STAGE.name)
-    runtime = open_runtime(STAGE, settings)
-    await asyncio.to_thread(runtime.objects.ensure_bucket)
-    stop = asyncio.Event()
-    loops = asyncio.create_task(run_loops(runtime, stop))
-    try:
-        yield runtime
-    finally:
-        stop.set()
-        await loops
-
-
-async def publish(settings, *events, event_ids=None) -> None:
-    async with wire.producer(settings.kafka_bootstrap) as producer:
-        for event, event_id in zip(events, event_ids or [uuid4() for _ in events], strict=True):
-            message = to_kafka(event, event_id=event_id, source="test", time=datetime.now(UTC))
-            await producer.send_and_wait(message.topic, message.value, message.key, headers=message.headers)
-
-
 async def heard(settings, ending: str, count: int) -> list[dict]:
     """The bodies of the clip events whose type ends so, once there are as many."""
 
@@ -112,14 +86,14 @@ async def heard(settings, ending: str, count: int) -> list[dict]:
 
 
 async def test_delivered_clips_become_searchable_and_an_archived_one_vanishes(settings, tmp_path):
-    async with running(settings) as runtime:
+    async with running(STAGE, settings) as runtime:
         clips = [
             await asyncio.to_thread(exported, runtime.objects, tmp_path, clip, hue)
             for clip, hue in ((1, 30), (2, 35), (3, 220))
         ]
         ids = [uuid4() for _ in clips]
-        await publish(settings, *clips, event_ids=ids)
-        await publish(settings, *clips, event_ids=ids)
+        await publish(settings.kafka_bootstrap, *clips, event_ids=ids)
+        await publish(settings.kafka_bootstrap, *clips, event_ids=ids)
         embedded = await heard(settings, "embedded.v1", 3)
         keyframed = await heard(settings, "keyframed.v1", 3)
 
@@ -138,7 +112,8 @@ async def test_delivered_clips_become_searchable_and_an_archived_one_vanishes(se
         assert kinds == [("embed", "done")] * 3 + [("keyframe", "done")] * 3
 
         await publish(
-            settings, ClipArchived(video_id=UUID(int=1), clip_id=UUID(int=2), edit_id=UUID(int=7), by="someone")
+            settings.kafka_bootstrap,
+            ClipArchived(video_id=UUID(int=1), clip_id=UUID(int=2), edit_id=UUID(int=7), by="someone"),
         )
         await asyncio.to_thread(wait_until_nothing_is_left, runtime.objects, 2)
         async with runtime.transaction() as ledger:
@@ -162,8 +137,8 @@ def wait_until_nothing_is_left(objects, clip: int) -> None:
 
 async def test_a_model_that_cannot_be_had_fails_the_clip_with_a_code_and_a_remedy(settings, tmp_path, monkeypatch):
     missing = settings.model_copy(update={"embed_models": "example/absent", "embed_offline": True})
-    async with running(missing) as runtime:
-        await publish(missing, await asyncio.to_thread(exported, runtime.objects, tmp_path, 1, 30))
+    async with running(STAGE, missing) as runtime:
+        await publish(missing.kafka_bootstrap, await asyncio.to_thread(exported, runtime.objects, tmp_path, 1, 30))
         (failed,) = await heard(missing, "embedding_failed.v1", 1)
     assert failed["failure"]["code"] == "embed.model_unavailable"
     assert failed["failure"]["error_class"] == "permanent"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from uuid import uuid4
@@ -16,20 +14,17 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from contracts.envelope import to_kafka
 from contracts.events.v1.ingest import IngestRequested
 from contracts.events.v1.video import Proxy, VideoProxied
 from contracts.topics import VIDEOS
 from contracts.values import MediaFacts, ObjectSource, Options, VideoFacts
-from services.chassis import migrations
-from services.chassis.app import run_loops
-from services.chassis.runtime import open_runtime
 from services.ingest import app as ingest
 from services.ingest import domain
 from services.media.features import FeatureWriter
 from services.scenes import app as scenes
 from tests.support import wire
 from tests.support.rendering import make_video
+from tests.support.services import publish, running
 
 
 @pytest.fixture
@@ -49,27 +44,6 @@ def settings_for(servers, broker, tmp_path):
         )
 
     return make
-
-
-@contextlib.asynccontextmanager
-async def running(stage, settings):
-    await asyncio.to_thread(migrations.upgrade, settings.database_url.get_secret_value(), stage.name)
-    runtime = open_runtime(stage, settings)
-    await asyncio.to_thread(runtime.objects.ensure_bucket)
-    stop = asyncio.Event()
-    loops = asyncio.create_task(run_loops(runtime, stop))
-    try:
-        yield runtime
-    finally:
-        stop.set()
-        await loops
-
-
-async def publish(settings, *events) -> None:
-    async with wire.producer(settings.kafka_bootstrap) as producer:
-        for event in events:
-            message = to_kafka(event, event_id=uuid4(), source="test", time=datetime.now(UTC))
-            await producer.send_and_wait(message.topic, message.value, message.key, headers=message.headers)
 
 
 async def heard(settings, *endings: str, count: int) -> list[dict]:
@@ -96,7 +70,7 @@ async def test_equal_files_that_arrive_at_once_have_one_original(settings_for, t
             IngestRequested(source=ObjectSource(key=f"in/{name}"), idempotency_key=name)
             for name in ("film.mp4", "copy.mp4", "words.mp4")
         ]
-        await publish(settings, *requests, requests[0])
+        await publish(settings.kafka_bootstrap, *requests, requests[0])
         ends = await heard(settings, "downloaded", "rejected", "download_failed", count=3)
         done = {each["video_id"]: each for each in ends if each["type"].endswith("downloaded.v1")}
         assert set(done) == {str(domain.video_id_of(each, None)) for each in requests[:2]}
@@ -124,7 +98,7 @@ async def test_small_pictures_become_clips(settings_for, tmp_path):
             runtime.objects.put_file, tmp_path / "features.npz", "videos/x/features.npz", "application/x-npz"
         )
         events = [proxied(ref, detector) for detector in ("adaptive", "content", "histogram", "crystal_ball")]
-        await publish(settings, *events, events[0])
+        await publish(settings.kafka_bootstrap, *events, events[0])
         found = await heard(settings, "scenes_detected", count=3)
         assert [[clip["start"] for clip in each["clips"]] for each in found] == [[0, 40, 70]] * 3
         (refused,) = await heard(settings, "scenes_failed", count=1)

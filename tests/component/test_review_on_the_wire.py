@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from contracts.envelope import from_kafka, to_kafka
+from contracts.envelope import from_kafka
 from contracts.topics import CLIPS, DEAD_LETTERS, VIDEOS
 from services.chassis import health, migrations
 from services.chassis.app import run_loops
@@ -20,6 +20,7 @@ from services.review.app import STAGE
 from services.review.settings import Settings
 from tests.support import wire
 from tests.support.review_events import accepted, detected, downloaded, proxied
+from tests.support.services import publish
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -47,13 +48,6 @@ async def review(servers, broker, tmp_path):
         await loops
 
 
-async def publish(broker, *events):
-    async with wire.producer(broker.address) as producer:
-        for event in events:
-            message = to_kafka(event, event_id=uuid4(), source="test", time=datetime.now(UTC), traceparent=TRACE)
-            await producer.send_and_wait(message.topic, message.value, message.key, headers=message.headers)
-
-
 async def shown(review, path, until):
     async with asyncio.timeout(20):
         while True:
@@ -70,7 +64,14 @@ def told_of(records, clip_id):
 
 async def test_a_video_on_the_wire_becomes_clips_on_the_wire_and_approvals_follow_after_the_window(review, broker):
     video_id = uuid4()
-    await publish(broker, detected(video_id), proxied(video_id), downloaded(video_id), accepted(video_id))
+    await publish(
+        broker.address,
+        detected(video_id),
+        proxied(video_id),
+        downloaded(video_id),
+        accepted(video_id),
+        traceparent=TRACE,
+    )
     video = await shown(review, f"/api/videos/{video_id}", lambda v: v["state"] == "ready" and v["source"])
     first, second, _ = video["clips"]
 
