@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from contracts.errors import HeatersError, Permanent, Transient
 from contracts.values import Value
 
@@ -81,6 +83,10 @@ def _outcomes(
                 todo.append(index)
                 continue
             outcome: Value | HeatersError = result_type.model_validate_json(desk.objects.get_bytes(marker))
+        except ValidationError:
+            # Written by a version that knew less, or damaged: the work is done again and the marker replaced.
+            todo.append(index)
+            continue
         except HeatersError as error:
             outcome = error
         yield index, outcome, {"reused": True}
@@ -93,10 +99,10 @@ def _outcomes(
         work = _named(order["work"])
         made = work([items[index] for index in todo], desk) if order["batch"] else _single(work, items[todo[0]], desk)
         for position, outcome in made:
-            reported.add(position)
             if isinstance(outcome, Value):
                 body = json.dumps(outcome.model_dump(mode="json"), sort_keys=True).encode()
                 desk.objects.put_bytes(body, markers[todo[position]], "application/json")
+            reported.add(position)
             yield todo[position], outcome, _report(desk, began)
     except Exception as error:  # noqa: BLE001 - the child's edge: whatever happened becomes a failure with a code.
         for position, index in enumerate(todo):

@@ -109,6 +109,16 @@ async def test_work_whose_result_is_already_stored_is_not_repeated(settings, tmp
     assert not list((tmp_path / "log").iterdir())
 
 
+async def test_a_stored_result_that_cannot_be_read_is_made_again(settings, tmp_path):
+    async with running(toy.stage(), settings) as runtime:
+        name = uuid4().hex
+        key = f"toy/{name}/result.json"
+        await asyncio.to_thread(runtime.objects.put_bytes, b'{"other": 1}', key, "application/json")
+        await request(settings, name)
+        assert (await outcome_of(settings, name))["message"] == f"done {name}"
+        assert await asyncio.to_thread(runtime.objects.get_bytes, key) == json.dumps({"text": f"done {name}"}).encode()
+
+
 async def test_a_batch_is_done_by_one_child_and_each_item_has_its_own_outcome(settings):
     batch = toy.job(work="tests.support.toy:do_batch", batch=True)
     names = [uuid4().hex for _ in range(3)]
