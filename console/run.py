@@ -120,7 +120,7 @@ def run(
 def submit(
     tools: Tools, going: Sequence[Going], options: Options, tags: Sequence[str], *, given_title: str | None = None
 ) -> None:
-    """Uploads what is local and publishes the requests, but for those that are known already."""
+    """Uploads what is local and hands in the requests, but for those that are known already."""
     for each in going:
         if each.refusal is None:
             try:

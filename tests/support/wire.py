@@ -8,6 +8,9 @@ import contextlib
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+NO_EVENT = b"no event"
+"""A body that tests publish to see it refused."""
+
 
 @contextlib.asynccontextmanager
 async def producer(bootstrap: str):
