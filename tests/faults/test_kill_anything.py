@@ -57,6 +57,7 @@ def undisturbed(tmp_path_factory, video):
 
 
 @pytest.mark.scaled
+@pytest.mark.timeout(1500)  # Under --full: an undisturbed run, then twenty-five kills and what they cost.
 def test_a_storm_of_kills_changes_nothing(tmp_path, video, undisturbed, scale, request):
     seed = request.config.getoption("--kill-seed")
     chance = random.Random(seed)
