@@ -1,6 +1,6 @@
 """From what a person named on the command line to an ingest request.
 
-Guarantees: a file's object key and idempotency key follow from its content and the options, so that the same command
+Guarantees: a file's idempotency key follows from its content and the options, so that the same command
 given again finds the same video instead of making another one.
 """
 
@@ -17,10 +17,9 @@ from uuid import UUID
 from contracts.envelope import derived_id
 from contracts.errors import Permanent
 from contracts.events.v1.ingest import IngestRequested
-from contracts.values import ObjectSource, Options, UrlSource
+from contracts.values import Options, UploadSource, UrlSource
 
 URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class InputError(Permanent):
@@ -74,11 +73,6 @@ def check(named: Named) -> None:
         ) from error
 
 
-def upload_key(sha256: str, name: str) -> str:
-    """Where an uploaded file lies in the bucket."""
-    return f"uploads/{sha256}/{_UNSAFE.sub('_', name).strip('._')[-120:] or 'video'}"
-
-
 def idempotency_key(identity: str, title: str, options: Options, attempt: int = 1) -> str:
     """One key for one content under one title with the same options; ``attempt`` asks for another go at it."""
     digest = hashlib.sha256(f"{identity}\n{title}\n{options.model_dump_json()}".encode()).hexdigest()
@@ -91,11 +85,11 @@ def video_id_of(key: str) -> UUID:
 
 
 def file_request(
-    key: str, path: Path, title: str, options: Options, idempotency: str, tags: Sequence[str] = ()
+    source: Mapping[str, object], title: str, options: Options, idempotency: str, tags: Sequence[str] = ()
 ) -> IngestRequested:
     """The request for an uploaded file."""
     return IngestRequested(
-        source=ObjectSource(key=key, name=path.name[-500:]),
+        source=UploadSource.model_validate(source),
         title=title,
         tags=tuple(tags),
         options=options,

@@ -20,6 +20,7 @@ from console.api import Api, ApiError
 from console.home import Home
 from console.intake import InputError, Named
 from console.stack import Access
+from console.uploads import send_file
 from contracts.errors import HeatersError
 from contracts.events.v1.ingest import IngestRequested
 from contracts.values import Options
@@ -164,12 +165,11 @@ def _prepare(tools: Tools, each: Going, options: Options, tags: Sequence[str], g
         each.request = intake.url_request(each.named.text, given_title, options, spell(attempt), tags)
         return
     path = each.named.path
-    object_key = intake.upload_key(sha256, path.name)
-    stored = tools.store.head(object_key)
-    if stored is None or stored.size != path.stat().st_size:
-        meter = _Meter(tools.board, key, each.named.title, "uploading", path.stat().st_size)
-        tools.store.put_file(path, object_key, intake.content_type_of(path), progress=meter)
-    each.request = intake.file_request(object_key, path, each.title, options, spell(attempt), tags)
+    if not path.stat().st_size:
+        raise InputError(f"{path} is empty; the transfer to this machine may have failed.", code="media.empty_file")
+    meter = _Meter(tools.board, key, each.named.title, "uploading", path.stat().st_size)
+    source = send_file(tools.review, path, sha256, intake.content_type_of(path), meter)
+    each.request = intake.file_request(source, each.title, options, spell(attempt), tags)
 
 
 class _Meter:

@@ -17,8 +17,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from contracts.errors import Permanent, Transient
 from contracts.values import ObjectRef
@@ -30,6 +32,8 @@ CHUNK = 1 << 20
 PART_BYTES = 64 << 20
 READ_AHEAD = 1 << 20
 SHA256 = "sha256"
+UNKNOWN_SHA256 = "0" * 64
+"""In place of the digest of a large object that somebody else wrote."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes moved since the last call."""
@@ -91,6 +95,24 @@ class ObjectStore(Protocol):
 
     def ensure_bucket(self) -> None:
         """Makes the bucket if it is not there."""
+
+    def begin_upload(self, key: str, content_type: str, *, sha256: str = "") -> str:
+        """Opens an object that arrives in parts; its handle. ``sha256`` is what the sender claims, kept as metadata."""
+
+    def upload_part(self, key: str, handle: str, number: int, part: Path) -> None:
+        """Stores part ``number`` (from 1), replacing it; ``ObjectMissing`` if the upload is not open."""
+
+    def presign_part(self, key: str, handle: str, number: int, expires: timedelta) -> str:
+        """A short-lived address to PUT one part to."""
+
+    def parts(self, key: str, handle: str) -> dict[int, int]:
+        """Sizes of the parts that have arrived, by number; ``ObjectMissing`` if the upload is not open."""
+
+    def finish_upload(self, key: str, handle: str) -> None:
+        """Makes the object of the parts that have arrived; ``ObjectMissing`` if the upload is not open."""
+
+    def abort_upload(self, key: str, handle: str) -> None:
+        """Throws the parts away; an upload that is not open is fine."""
 
 
 class RangeReader(io.RawIOBase):
@@ -235,6 +257,54 @@ class FolderStore:
         del expires
         return self._existing(key).absolute().as_uri()
 
+    def begin_upload(self, key: str, content_type: str, *, sha256: str = "") -> str:
+        handle = uuid4().hex
+        folder = self._root / "uploads" / handle
+        folder.mkdir(parents=True)
+        (folder / "about.json").write_text(
+            json.dumps({"key": _checked(key), "content_type": content_type, "sha256": sha256})
+        )
+        return handle
+
+    def upload_part(self, key: str, handle: str, number: int, part: Path) -> None:
+        shutil.copyfile(part, self._upload(key, handle) / f"{number:05d}")
+
+    def presign_part(self, key: str, handle: str, number: int, expires: timedelta) -> str:
+        del expires
+        return (self._upload(key, handle) / f"{number:05d}").absolute().as_uri()
+
+    def parts(self, key: str, handle: str) -> dict[int, int]:
+        return {int(path.name): path.stat().st_size for path in sorted(self._upload(key, handle).glob("[0-9]*"))}
+
+    def finish_upload(self, key: str, handle: str) -> None:
+        folder = self._upload(key, handle)
+        about = json.loads((folder / "about.json").read_text())
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".whole-") as whole:
+            for part in sorted(folder.glob("[0-9]*")):
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, whole, CHUNK)
+            whole.flush()
+            path = Path(whole.name)
+            ref = ObjectRef(
+                key=_checked(key),
+                size=path.stat().st_size,
+                sha256=about["sha256"] or sha256_of(path),
+                content_type=about["content_type"],
+            )
+            with path.open("rb") as source:
+                self._write(ref, source)
+        shutil.rmtree(folder)
+
+    def abort_upload(self, key: str, handle: str) -> None:
+        with contextlib.suppress(ObjectMissing):
+            shutil.rmtree(self._upload(key, handle))
+
+    def _upload(self, key: str, handle: str) -> Path:
+        folder = self._root / "uploads" / handle
+        if not handle.isalnum() or not folder.is_dir():
+            raise _missing(key)
+        return folder
+
     def _data(self, key: str) -> Path:
         return self._root / "data" / _checked(key)
 
@@ -317,7 +387,7 @@ class S3Store:
                 str(path),
                 self._bucket,
                 _checked(key),
-                ExtraArgs={"ContentType": content_type, "Metadata": {SHA256: ref.sha256}},
+                ExtraArgs={"ContentType": content_type, "Metadata": {SHA256: ref.sha256}, **self._class_of(key)},
                 Config=TransferConfig(
                     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2
                 ),
@@ -336,6 +406,7 @@ class S3Store:
                 Body=data,
                 ContentType=content_type,
                 Metadata={SHA256: ref.sha256},
+                **self._class_of(key),
             )
         return ref
 
@@ -397,7 +468,9 @@ class S3Store:
         if sha256 is None:
             # Somebody else put it there: its digest is not known until it is read.
             sha256 = (
-                hashlib.sha256(self.get_bytes(key)).hexdigest() if found["ContentLength"] < PART_BYTES else "0" * 64
+                hashlib.sha256(self.get_bytes(key)).hexdigest()
+                if found["ContentLength"] < PART_BYTES
+                else UNKNOWN_SHA256
             )
         return ObjectRef(
             key=key,
@@ -425,7 +498,12 @@ class S3Store:
         if ref is None:
             raise _missing(source_key)
         with _translated(target_key):
-            self._client.copy({"Bucket": self._bucket, "Key": _checked(source_key)}, self._bucket, _checked(target_key))
+            self._client.copy(
+                {"Bucket": self._bucket, "Key": _checked(source_key)},
+                self._bucket,
+                _checked(target_key),
+                ExtraArgs=self._class_of(target_key) or None,
+            )
         return ref.model_copy(update={"key": target_key})
 
     def presign_get(self, key: str, expires: timedelta) -> str:
@@ -436,6 +514,61 @@ class S3Store:
             ExpiresIn=int(expires.total_seconds()),
         )
         return url
+
+    def begin_upload(self, key: str, content_type: str, *, sha256: str = "") -> str:
+        metadata = {SHA256: sha256} if sha256 else {}
+        with _translated(key):
+            handle: str = self._client.create_multipart_upload(
+                Bucket=self._bucket,
+                Key=_checked(key),
+                ContentType=content_type,
+                Metadata=metadata,
+                **self._class_of(key),
+            )["UploadId"]
+            return handle
+
+    def upload_part(self, key: str, handle: str, number: int, part: Path) -> None:
+        with _translated(key), part.open("rb") as body:
+            self._client.upload_part(
+                Bucket=self._bucket, Key=_checked(key), UploadId=handle, PartNumber=number, Body=body
+            )
+
+    def presign_part(self, key: str, handle: str, number: int, expires: timedelta) -> str:
+        endpoint = self._settings.s3_public_endpoint or self._settings.s3_endpoint
+        url: str = self._client_for(endpoint).generate_presigned_url(
+            "upload_part",
+            Params={"Bucket": self._bucket, "Key": _checked(key), "UploadId": handle, "PartNumber": number},
+            ExpiresIn=int(expires.total_seconds()),
+        )
+        return url
+
+    def parts(self, key: str, handle: str) -> dict[int, int]:
+        return {part["PartNumber"]: part["Size"] for part in self._parts(key, handle)}
+
+    def _parts(self, key: str, handle: str) -> Sequence[dict[str, Any]]:
+        with _translated(key):
+            pages = self._client.get_paginator("list_parts").paginate(
+                Bucket=self._bucket, Key=_checked(key), UploadId=handle
+            )
+            return [part for page in pages for part in page.get("Parts", ())]
+
+    def finish_upload(self, key: str, handle: str) -> None:
+        parts = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in self._parts(key, handle)]
+        with _translated(key):
+            self._client.complete_multipart_upload(
+                Bucket=self._bucket, Key=_checked(key), UploadId=handle, MultipartUpload={"Parts": parts}
+            )
+
+    def abort_upload(self, key: str, handle: str) -> None:
+        with contextlib.suppress(ObjectMissing), _translated(key):
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=_checked(key), UploadId=handle)
+
+    def _class_of(self, key: str) -> dict[str, str]:
+        """The storage class that the settings give to objects of this kind, as the client's argument."""
+        for pattern, storage_class in self._settings.s3_storage_classes.items():
+            if fnmatchcase(key, pattern):
+                return {"StorageClass": storage_class}
+        return {}
 
 
 @contextlib.contextmanager

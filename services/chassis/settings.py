@@ -64,6 +64,11 @@ class ChassisSettings(BaseSettings):
     s3_bucket: str = Field("heaters", description="The one bucket.")
     s3_access_key: SecretStr = Field(SecretStr("heaters"), description="Access key id.")
     s3_secret_key: SecretStr = Field(SecretStr("heaters-secret"), description="Secret access key.")
+    s3_storage_classes: dict[str, str] = Field(
+        {},
+        description="Storage classes by pattern of the key; JSON, the first that fits counts. Example: "
+        '{"videos/*/source/*": "STANDARD_IA", "videos/*/master/*": "GLACIER_IR"}. Empty: the store\'s own.',
+    )
     media_url_lifetime: Seconds = Field(timedelta(hours=1), description="How long a signed media address is valid.")
 
     http_host: str = Field("127.0.0.1", description="Address the service's own HTTP port binds to.")

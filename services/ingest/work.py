@@ -12,14 +12,14 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from contracts.errors import HeatersError, Permanent, Transient
 from contracts.values import CaptionAsset, Finding, ObjectSource, UploadSource, UrlSource, spell_ratio
 from services.chassis.desk import Desk
-from services.chassis.objects import ObjectMissing, sha256_of
+from services.chassis.objects import UNKNOWN_SHA256, ObjectMissing, sha256_of
 from services.ingest.addresses import check_url
 from services.ingest.domain import (
     CONTENT_TYPES,
@@ -115,8 +115,8 @@ def _from_object(key: str, name: str, method: Method, desk: Desk) -> Fetched:
     with desk.step("probe"):
         desk.progress(0, None, unit="bytes", phase="probe")
         proof = probe(path, limits=_limits(desk.settings))
-    # Keys under uploads/ name their content by its digest; any other object may be replaced at any moment.
-    stored_at = key if key.startswith(f"uploads/{digest}/") else ""
+    # Nobody writes to a finished upload again; any other object may be replaced at any moment.
+    stored_at = key if method == "upload" or key.startswith(f"uploads/{digest}/") else ""
     return Fetched(path=path, name=name, title="", method=method, proof=proof, stored_at=stored_at)
 
 
@@ -144,6 +144,12 @@ def _read_object(key: str, path: Path, desk: Desk) -> str:
             digest.update(data)
             desk.progress(file.tell(), found.size, unit="bytes", phase="fetch")
         written = file.tell()
+    if found.sha256 not in {UNKNOWN_SHA256, digest.hexdigest()}:
+        raise Permanent(
+            f"{PurePosixPath(key).name!r} did not arrive as it was sent: its SHA-256 is {digest.hexdigest()[:12]}…, and "
+            f"{found.sha256[:12]}… was announced. Upload the file again.",
+            code="ingest.upload_damaged",
+        )
     if written != found.size:
         raise Transient(
             f"{written} bytes of {found.size} could be read of {key!r}; it is tried again.",

@@ -31,6 +31,19 @@ class Settings(ChassisSettings):
     )
     review_max_streams: int = Field(100, ge=1, le=10_000, description="Live event streams open at the same time.")
 
+    review_part_bytes: int = Field(
+        8 << 20,
+        ge=5 << 20,
+        le=512 << 20,
+        description="Size of an upload's parts, in bytes; larger where 10,000 of them would not do.",
+    )
+    review_max_upload_bytes: int = Field(200_000_000_000, ge=1, description="Largest upload, in bytes.")
+    review_direct_uploads: bool = Field(
+        False,
+        description="Whether pages send uploads straight to the object store, which must then answer CORS for their origin; "
+        "otherwise through the service itself.",
+    )
+
     @field_validator("review_patience")
     @classmethod
     def _names_states(cls, patience: dict[str, timedelta]) -> dict[str, timedelta]:

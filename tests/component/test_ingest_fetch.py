@@ -495,6 +495,14 @@ def test_an_upload_is_found_by_its_id(desk, film):
     assert caught.value.code == "ingest.not_found"
 
 
+def test_an_upload_that_did_not_arrive_as_it_was_sent_is_refused(desk, film, tmp_path):
+    upload = uuid4()
+    handle = desk.objects.begin_upload(f"uploads/{upload}/f.mp4", "video/mp4", sha256="a" * 64)
+    desk.objects.upload_part(f"uploads/{upload}/f.mp4", handle, 1, film)
+    desk.objects.finish_upload(f"uploads/{upload}/f.mp4", handle)
+    refused(desk, UploadSource(upload_id=upload), "ingest.upload_damaged")
+
+
 def test_a_repetition_writes_the_same(desk, film):
     desk.objects.put_file(film, "in/f.mp4", "video/mp4")
     first = fetch(desk, ObjectSource(key="in/f.mp4"))

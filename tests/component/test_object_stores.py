@@ -112,3 +112,58 @@ def test_a_signed_address_is_readable_without_keys_and_by_ranges(s3, key):
     part = httpx.get(address, headers={"Range": "bytes=5-9"})
     assert (part.status_code, part.content) == (206, DATA[5:10])
     assert httpx.get(address.split("?")[0]).status_code in {401, 403}
+
+
+def part_of(folder, data):
+    path = folder / "part"
+    path.write_bytes(data)
+    return path
+
+
+def test_an_object_may_arrive_in_parts_in_any_order_and_more_than_once(store, key, tmp_path):
+    first, second = DATA * 5, b"the end"
+    handle = store.begin_upload(key, "video/mp4", sha256="b" * 64)
+    assert store.parts(key, handle) == {}
+    for number, data in ((2, b"wrong"), (1, first), (2, second)):
+        store.upload_part(key, handle, number, part_of(tmp_path, data))
+    assert store.parts(key, handle) == {1: len(first), 2: len(second)}
+    assert store.head(key) is None
+    store.finish_upload(key, handle)
+    assert store.get_bytes(key) == first + second
+    assert store.head(key) == ObjectRef(key=key, size=len(first + second), sha256="b" * 64, content_type="video/mp4")
+    with pytest.raises(ObjectMissing):
+        store.parts(key, handle)
+
+
+def test_an_upload_that_is_given_up_leaves_nothing(store, key, tmp_path):
+    handle = store.begin_upload(key, "video/mp4")
+    store.upload_part(key, handle, 1, part_of(tmp_path, b"x"))
+    store.abort_upload(key, handle)
+    store.abort_upload(key, handle)
+    assert store.head(key) is None
+    for call in (lambda: store.finish_upload(key, handle), lambda: store.parts(key, handle)):
+        with pytest.raises(ObjectMissing):
+            call()
+
+
+def test_a_part_may_be_put_to_its_signed_address(s3, key):
+    handle = s3.begin_upload(key, "video/mp4")
+    assert httpx.put(s3.presign_part(key, handle, 1, timedelta(minutes=1)), content=DATA).status_code == 200
+    assert (
+        httpx.put(s3.presign_part(key, handle, 2, timedelta(minutes=1)).split("&X-Amz-Sig")[0], content=b"").status_code
+        >= 400
+    )
+    s3.finish_upload(key, handle)
+    assert s3.get_bytes(key) == DATA
+
+
+def test_objects_get_the_storage_class_of_the_first_pattern_that_fits(servers):
+    classes = {"videos/*/source/*": "STANDARD_IA", "videos/*": "ONEZONE_IA"}
+    store = S3Store(ChassisSettings(**servers.settings("127.0.0.1:9"), s3_storage_classes=classes))
+    store.ensure_bucket()
+    assert store._class_of("videos/1/source/a.mp4") == {"StorageClass": "STANDARD_IA"}
+    assert store._class_of("videos/1/proxy/x/a.mp4") == {"StorageClass": "ONEZONE_IA"}
+    assert store._class_of("clips/1/a.mp4") == {}
+    store.put_bytes(b"x", "videos/1/source/a.mp4", "video/mp4")
+    store.copy("videos/1/source/a.mp4", "videos/1/proxy/a.mp4")
+    assert store.get_bytes("videos/1/proxy/a.mp4") == b"x"

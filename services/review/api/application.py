@@ -49,6 +49,7 @@ from services.review.api.shapes import (
     VideoPage,
 )
 from services.review.api.stream import Feed
+from services.review.api.uploads import add_uploads
 from services.review.domain.clip import ClipState
 from services.review.domain.marks import Refused
 from services.review.domain.video import VideoState
@@ -81,6 +82,7 @@ def create_api(runtime: Runtime) -> ASGIApp:
     _add_editing(app, runtime)
     _add_media(app, runtime)
     _add_operations(app, runtime)
+    add_uploads(app, runtime)
     app.mount("/", StaticFiles(directory=WEB, html=True))
     return Guard(app, runtime.settings)
 

@@ -6,6 +6,7 @@ reviewer visits could edit, or read through a name of its own that points to 127
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from services.review.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_PART = re.compile(r"/api/uploads/[^/]+/parts/\d+")
+"""Where parts of uploads are put: as large as parts are, and checked there against the part's own size."""
+LARGEST_PART = 1 << 30
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -30,9 +35,11 @@ class Guard:
         self._limit = settings.review_max_body_bytes
         self._is_open = not settings.http_token.get_secret_value()
         store = _origin(settings.s3_public_endpoint or settings.s3_endpoint)
+        talk = f"'self' {store}" if settings.review_direct_uploads else "'self'"
         self._headers = {
             "Content-Security-Policy": (
-                "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+                "default-src 'none'; script-src 'self'; style-src 'self'; "
+                f"connect-src {talk}; "
                 f"img-src 'self' {store}; media-src 'self' {store}; "
                 "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
             ),
@@ -48,7 +55,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if refusal := self._refusal(scope["method"], headers):
+        limit = LARGEST_PART if scope["method"] == "PUT" and _PART.fullmatch(scope["path"]) else self._limit
+        if refusal := self._refusal(scope["method"], headers, limit):
             await problem(*refusal)(scope, receive, send)
             return
         taken = 0
@@ -58,8 +66,8 @@ class Guard:
             message = await receive()
             if message["type"] == "http.request":
                 taken += len(message.get("body", b""))
-                if taken > self._limit:
-                    status, _, detail = self._too_large()
+                if taken > limit:
+                    status, _, detail = _too_large(limit)
                     raise HTTPException(status, detail)
             return message
 
@@ -74,7 +82,7 @@ class Guard:
 
         await self._app(scope, bounded, dressed)
 
-    def _refusal(self, method: str, headers: Headers) -> tuple[int, str, str] | None:
+    def _refusal(self, method: str, headers: Headers, limit: int) -> tuple[int, str, str] | None:
         host = headers.get("host", "")
         if self._is_open and _name(host) not in LOOPBACK_NAMES:
             return (
@@ -86,12 +94,13 @@ class Guard:
         if method not in SAFE_METHODS and origin is not None and urlsplit(origin).netloc != host:
             return 403, "http.foreign_origin", "Only the service's own pages may change anything."
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._limit:
-            return self._too_large()
+        if not length.isdecimal() or int(length) > limit:
+            return _too_large(limit)
         return None
 
-    def _too_large(self) -> tuple[int, str, str]:
-        return 413, "http.too_large", f"A request's body has at most {self._limit} bytes; send less at a time."
+
+def _too_large(limit: int) -> tuple[int, str, str]:
+    return 413, "http.too_large", f"A request's body has at most {limit} bytes; send less at a time."
 
 
 def _origin(address: str) -> str:

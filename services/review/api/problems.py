@@ -34,6 +34,13 @@ STATUS = {
     "review.trim_outside": 422,
     "review.not_neighbours": 422,
     "review.too_many_streams": 503,
+    "upload.unknown": 404,
+    "upload.empty": 422,
+    "upload.wrong_part": 422,
+    "upload.too_large": 413,
+    "upload.incomplete": 409,
+    "upload.complete": 409,
+    "objects.missing": 404,
 }
 """The status of a code; of the others, those of review are conflicts with the present state."""
 
