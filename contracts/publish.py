@@ -1,4 +1,4 @@
-"""Generates what others read: a JSON Schema for each event type, one AsyncAPI document, and the flow in ARCHITECTURE.md.
+"""Generates what others read: a JSON Schema for each event type and document, one AsyncAPI document, and the flow of events.
 
 python -m contracts.publish          writes contracts/schemas, contracts/asyncapi and the diagram
 python -m contracts.publish --check  exits 1 if what is checked in differs, or if a published version changed incompatibly
@@ -14,7 +14,9 @@ from typing import Any
 from contracts.catalog import CATALOG, Entry
 from contracts.compat import changes_that_break
 from contracts.envelope import CONTENT_TYPE, SCHEMA_ROOT
+from contracts.manifest import SCHEMA_NAME, Manifest
 from contracts.topics import DEAD_LETTERS, GENERATION, PROGRESS, TOPICS
+from contracts.values import Value
 
 HERE = Path(__file__).parent
 SCHEMAS = HERE / "schemas"
@@ -23,12 +25,29 @@ ARCHITECTURE = HERE.parent / "ARCHITECTURE.md"
 FLOW_BEGINS = "<!-- flow: made by python -m contracts.publish -->"
 FLOW_ENDS = "<!-- flow ends -->"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DOCUMENTS: dict[str, type[Value]] = {SCHEMA_NAME: Manifest}
+"""What is published beside events: documents that lie in the store."""
 
 
 def schema_of(entry: Entry) -> dict[str, Any]:
     """The JSON Schema of an event's body as it is written to the wire."""
     schema = entry.model.model_json_schema(mode="serialization")
     return {"$schema": DIALECT, "$id": f"{SCHEMA_ROOT}{entry.type}", **schema}
+
+
+def document_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of a document as it is written into the store."""
+    return {
+        "$schema": DIALECT,
+        "$id": f"{SCHEMA_ROOT}{name}",
+        **DOCUMENTS[name].model_json_schema(mode="serialization"),
+    }
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Every published schema, by the name of its event type or document."""
+    events = {entry.type: schema_of(entry) for entry in CATALOG}
+    return events | {name: document_schema(name) for name in DOCUMENTS}
 
 
 def asyncapi() -> dict[str, Any]:
@@ -124,7 +143,7 @@ def architecture() -> str:
 
 def generated() -> dict[Path, str]:
     """Every generated file and its text."""
-    files = {SCHEMAS / f"{entry.type}.json": _spell(schema_of(entry)) for entry in CATALOG}
+    files = {SCHEMAS / f"{name}.json": _spell(schema) for name, schema in schemas().items()}
     files[ASYNCAPI] = _spell(asyncapi())
     if ARCHITECTURE.exists():
         files[ARCHITECTURE] = architecture()
@@ -144,7 +163,7 @@ def differences() -> list[str]:
         if not path.exists() or path.read_text() != text
     ]
     found += [
-        f"{path.relative_to(HERE.parent)} belongs to no event any more, but a published version stays for ever."
+        f"{path.relative_to(HERE.parent)} belongs to nothing any more, but a published version stays for ever."
         for path in sorted(SCHEMAS.glob("*.json"))
         if path not in files
     ]
@@ -154,13 +173,10 @@ def differences() -> list[str]:
 def incompatible() -> list[str]:
     """Changes to published versions that would break a reader or a writer of the checked-in schemas."""
     found = []
-    for entry in CATALOG:
-        path = SCHEMAS / f"{entry.type}.json"
+    for name, schema in schemas().items():
+        path = SCHEMAS / f"{name}.json"
         if path.exists():
-            found += [
-                f"{entry.type}: {change}"
-                for change in changes_that_break(json.loads(path.read_text()), schema_of(entry))
-            ]
+            found += [f"{name}: {change}" for change in changes_that_break(json.loads(path.read_text()), schema)]
     return found
 
 

@@ -30,6 +30,9 @@ from contracts.events.v1.clip import (
     ClipExportStarted,
 )
 from contracts.events.v1.video import VideoMastered, VideoProxied
+from contracts.manifest import (
+    SCHEMA_VERSION,
+)
 from contracts.values import (
     CaptionAsset,
     Deliverable,
@@ -43,15 +46,6 @@ from contracts.values import (
     Tag,
     Title,
     Value,
-    Verdict,
-)
-from services.export.manifest import (
-    SCHEMA_VERSION,
-    Loudness,
-    PictureStream,
-    QcFinding,
-    QcReport,
-    SoundStream,
 )
 from services.media.profiles import RENDER_VERSION, Profile, profile_named
 
@@ -276,193 +270,6 @@ def scratch_bytes(order: ExportInput, profiles: Sequence[Profile]) -> int:
     pixels = video.width * video.height * len(order.frames)
     # Lossless files of 8-bit 4:2:0 stay below 1.5 bytes a pixel; delivery files were never seen above a quarter byte.
     return sum(pixels * 3 // 2 if profile.lossless else pixels // 4 for profile in profiles) + 64_000_000
-
-
-class QcLimits(Value):
-    """Where QC draws its lines."""
-
-    loudest: Annotated[float, Field(description="LUFS.")] = -9.0
-    quietest: Annotated[float, Field(description="LUFS.")] = -45.0
-    highest_peak: Annotated[float, Field(description="dBTP.")] = 0.0
-    clipped: Annotated[int, Field(ge=0, description="Stretches at the rail that are let pass.")] = 0
-    picture_difference: Annotated[float, Field(description="Share of the full range, of the worst frame.")] = 0.1
-    duration_gap: Annotated[Rational, Field(description="Seconds between the ends of pictures and sound.")] = Fraction(
-        1, 50
-    )
-    sound_missing: Annotated[Rational, Field(description="Seconds of a clip for which the source has no sound.")] = (
-        Fraction(1, 10)
-    )
-    holes_told: Annotated[int, Field(ge=1, description="Stretches without sound that get a finding each.")] = 20
-
-
-class SoundHole(Value):
-    """A stretch of the clip for which the source has no sound: seconds from the clip's start, and the frames shown."""
-
-    start: Rational
-    end: Rational
-    frames: FrameRange
-
-
-class Measured(Value):
-    """What was measured of one rendition and its sidecars. Frame ranges count in the source's numbering."""
-
-    expected_frames: int
-    expected_duration: Rational
-    expected_size: tuple[int, int]
-    expects_sound: bool
-    pictures: PictureStream
-    sound: SoundStream | None = None
-    faststart: bool = False
-    picture_difference: Annotated[
-        float, Field(ge=0, le=1, description="Of the worst frame, from what was encoded.")
-    ] = 0.0
-    black: tuple[FrameRange, ...] = ()
-    frozen: tuple[FrameRange, ...] = ()
-    silence: Annotated[tuple[FrameRange, ...], Field(description="Frames shown while nothing was heard.")] = ()
-    clipped: int = 0
-    samples: int = 0
-    loudness: Loudness | None = None
-    sound_holes: tuple[SoundHole, ...] = ()
-    captions: tuple[tuple[str, int, int], ...] = ()
-    """Of each caption file: its name, its cues, and the end of the last one in milliseconds."""
-    unreadable_captions: tuple[str, ...] = ()
-
-
-CHECKS = (
-    "frame_count",
-    "duration",
-    "codec",
-    "picture_size",
-    "picture_difference",
-    "pixel_format",
-    "faststart",
-    "sound_present",
-    "sound_format",
-    "av_duration_gap",
-    "caption_bounds",
-    "captions_readable",
-    "black",
-    "frozen",
-    "silence",
-    "clipping",
-    "loudness",
-    "true_peak",
-    "sound_missing",
-)
-
-
-def judge(profile: Profile, measured: Measured, limits: QcLimits | None = None) -> QcReport:
-    """What QC makes of a rendition: broken promises of the profile fail it, doubtful content is a warning."""
-    limits = limits or QcLimits()
-    findings = [*_broken_promises(profile, measured, limits), *_doubtful_content(measured, limits)]
-    verdicts = {finding.verdict for finding in findings}
-    verdict = next((grade for grade in (Verdict.FAIL, Verdict.WARN) if grade in verdicts), Verdict.PASS)
-    return QcReport(
-        verdict=verdict,
-        checks=CHECKS,
-        findings=tuple(findings),
-        loudness=measured.loudness,
-        frames=measured.pictures.frames,
-        samples=measured.samples,
-    )
-
-
-def _broken_promises(profile: Profile, measured: Measured, limits: QcLimits) -> Sequence[QcFinding]:
-    found: list[QcFinding] = []
-
-    def broken(rule: str, message: str, measured_value: object, limit: object) -> None:
-        found.append(
-            QcFinding(
-                code=f"qc.{rule}", verdict=Verdict.FAIL, message=message, measured=str(measured_value), limit=str(limit)
-            )
-        )
-
-    pictures, sound = measured.pictures, measured.sound
-    if pictures.frames != measured.expected_frames:
-        broken("frame_count", "The file does not hold the clip's frames.", pictures.frames, measured.expected_frames)
-    if abs(pictures.duration - measured.expected_duration) > Fraction(1, 1000):
-        broken("duration", "The file does not last as long as the clip.", pictures.duration, measured.expected_duration)
-    if pictures.codec != profile.video.codec:
-        broken("codec", "The pictures have another codec than the profile says.", pictures.codec, profile.video.codec)
-    if (pictures.width, pictures.height) != measured.expected_size:
-        size = "{}x{}".format(*measured.expected_size)
-        broken("picture_size", "The pictures have another size.", f"{pictures.width}x{pictures.height}", size)
-    if profile.video.pixel_format and pictures.pixel_format != profile.video.pixel_format:
-        message = "The pictures have another pixel format than the profile says."
-        broken("pixel_format", message, pictures.pixel_format, profile.video.pixel_format)
-    most = 0.0 if profile.lossless else limits.picture_difference
-    if measured.picture_difference > most:
-        broken("picture_difference", "A frame does not look like the source's.", measured.picture_difference, most)
-    if "+faststart" in dict(profile.container_options).get("movflags", "") and not measured.faststart:
-        broken("faststart", "The file's index stands after its samples.", "at the end", "at the front")
-    if measured.expects_sound and sound is None:
-        broken("sound_present", "The source has sound, the file has none.", "no sound", "sound")
-    if sound is not None:
-        if sound.codec != profile.audio.codec:
-            broken(
-                "sound_format", "The sound has another codec than the profile says.", sound.codec, profile.audio.codec
-            )
-        if profile.audio.max_channels and sound.channels > profile.audio.max_channels:
-            message = "The sound has more channels than the profile allows."
-            broken("sound_format", message, sound.channels, profile.audio.max_channels)
-        gap = abs(sound.duration - pictures.duration)
-        if gap > limits.duration_gap:
-            message = "Pictures and sound end at different times."
-            broken("av_duration_gap", message, f"{float(gap):.4f} s", f"{float(limits.duration_gap):.4f} s")
-    length = int(measured.expected_duration * 1000 + 1)
-    for name, _, end in measured.captions:
-        if end > length:
-            broken("caption_bounds", f"A cue of {name} ends after the clip.", f"{end} ms", f"{length} ms")
-    return found
-
-
-def _doubtful_content(measured: Measured, limits: QcLimits) -> Sequence[QcFinding]:
-    found: list[QcFinding] = []
-
-    def doubt(
-        rule: str, message: str, measured_value: str = "", limit: str = "", frames: FrameRange | None = None
-    ) -> None:
-        found.append(
-            QcFinding(
-                code=f"qc.{rule}",
-                verdict=Verdict.WARN,
-                message=message,
-                frames=frames,
-                measured=measured_value,
-                limit=limit,
-            )
-        )
-
-    for frames in measured.black:
-        doubt("black", "The picture is black.", f"{len(frames)} frames", frames=frames)
-    for frames in measured.frozen:
-        doubt("frozen", "The picture stands still.", f"{len(frames)} frames", frames=frames)
-    for frames in measured.silence:
-        doubt("silence", "Nothing is heard.", f"{len(frames)} frames", frames=frames)
-    if measured.clipped > limits.clipped:
-        doubt("clipping", "Samples stay at full scale.", f"{measured.clipped} stretches", f"{limits.clipped} stretches")
-    holes = measured.sound_holes
-    missing = sum((hole.end - hole.start for hole in holes), Fraction(0))
-    for hole in holes[: limits.holes_told] if missing > limits.sound_missing else ():
-        doubt(
-            "sound_missing",
-            f"The source has no sound from {float(hole.start):.3f} s to {float(hole.end):.3f} s of the clip; it was filled "
-            f"with silence (such stretches in all: {len(holes)}).",
-            f"{float(missing):.3f} s in all",
-            f"{float(limits.sound_missing):.3f} s in all",
-            frames=hole.frames,
-        )
-    for name in measured.unreadable_captions:
-        doubt("captions_readable", f"The source's captions ({name}) could not be read and were left out.")
-    loudness = measured.loudness
-    if loudness is not None and loudness.integrated is not None:
-        if loudness.integrated > limits.loudest:
-            doubt("loudness", "The clip is very loud.", f"{loudness.integrated} LUFS", f"{limits.loudest} LUFS")
-        if loudness.integrated < limits.quietest:
-            doubt("loudness", "The clip is very quiet.", f"{loudness.integrated} LUFS", f"{limits.quietest} LUFS")
-    if loudness is not None and loudness.true_peak is not None and loudness.true_peak > limits.highest_peak:
-        doubt("true_peak", "Peaks exceed full scale.", f"{loudness.true_peak} dBTP", f"{limits.highest_peak} dBTP")
-    return found
 
 
 def started(order: ExportInput, run: int) -> Sequence[Event]:

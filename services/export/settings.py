@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import Field
 
@@ -17,6 +18,9 @@ class Settings(ChassisSettings):
     export_longest_clip: Seconds = Field(timedelta(hours=6), description="Longest clip that is exported.")
     export_largest_picture: int = Field(
         8192 * 4320, ge=16, description="Most pixels a source picture may have to be exported."
+    )
+    export_qc_limits: Path | None = Field(
+        None, description="JSON document with the limits of quality control; none means the house's own."
     )
 
     @property

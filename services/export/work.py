@@ -6,30 +6,17 @@ inputs decide, the manifest last: what has no manifest does not exist. Nothing i
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 from contracts.errors import HeatersError, Permanent, Transient
-from contracts.values import Deliverable, DeliverableFile, FrameRange, ObjectRef, Verdict
-from services.chassis.desk import Desk
-from services.export.domain import (
-    CleanInput,
-    CleanResult,
-    ExportInput,
-    ExportResult,
-    Footage,
-    Measured,
-    SoundHole,
-    judge,
-    preflight,
-    scratch_bytes,
-    tools,
-)
-from services.export.manifest import (
+from contracts.manifest import (
     CONTENT_TYPE,
     Lineage,
     Loudness,
@@ -41,14 +28,37 @@ from services.export.manifest import (
     SoundStream,
     spelt,
 )
+from contracts.values import Deliverable, DeliverableFile, FrameRange, ObjectRef, Verdict
+from services.chassis.desk import Desk
+from services.export.domain import (
+    CleanInput,
+    CleanResult,
+    ExportInput,
+    ExportResult,
+    Footage,
+    preflight,
+    scratch_bytes,
+    tools,
+)
+from services.export.qc import (
+    CaptionFacts,
+    Measured,
+    QcLimits,
+    SidecarFacts,
+    Stretch,
+    failures,
+    judge,
+    limits_from,
+)
 from services.media import render
 from services.media.captions import Cue, parse_captions
 from services.media.containers import audio_stream, opened
 from services.media.decode import AudioSource, FrameSource
 from services.media.footage import Footage as CutFrom
 from services.media.frame_index import FrameIndex
+from services.media.pictures import picture_size
 from services.media.profiles import Profile
-from services.media.render import Captions, Cut, Rendered
+from services.media.render import Budget, Captions, Cut, Rendered, Sidecar
 from services.media.rendition import Rendition
 from services.media.shaping import delivered_size
 from services.media.timebase import timecode
@@ -87,6 +97,7 @@ def _export_together(
         yield from refused
         if not accepted:
             return
+        limits = _limits(desk)
         with desk.step("captions"):
             captions, unreadable = _captions(footage, desk)
         material = _material(footage, index, desk, ways_out)
@@ -104,7 +115,12 @@ def _export_together(
         ]
         outcomes = ways_out.enter_context(
             closing(
-                render.render(material, cuts, progress=lambda done, total: desk.progress(done, total, phase="render"))
+                render.render(
+                    material,
+                    cuts,
+                    budget=Budget(pictures=limits.picture_limits(), sound=limits.sound_limits()),
+                    progress=lambda done, total: desk.progress(done, total, phase="render"),
+                )
             )
         )
         while True:
@@ -114,7 +130,7 @@ def _export_together(
                 break
             place = places[number]
             if isinstance(outcome, Rendered):
-                bundle = _Bundle(orders[place], index, outcome, unreadable)
+                bundle = _Bundle(orders[place], index, outcome, unreadable, limits)
                 try:
                     with desk.step("publish"):
                         yield place, bundle.publish(desk)
@@ -227,8 +243,16 @@ def _sound_stream(desk: Desk, master: ObjectRef) -> int | None:
 class _Bundle:
     """One rendered clip on its way into the store."""
 
-    def __init__(self, order: ExportInput, index: FrameIndex, rendered: Rendered, unreadable: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        order: ExportInput,
+        index: FrameIndex,
+        rendered: Rendered,
+        unreadable: tuple[str, ...],
+        limits: QcLimits,
+    ) -> None:
         self._order = order
+        self._limits = limits
         self._index = index
         self._rendered = rendered
         self._unreadable = unreadable
@@ -239,7 +263,7 @@ class _Bundle:
         Raises:
             Permanent: ``export.qc_failed``; nothing was stored.
         """
-        reports = [judge(each.profile, self._measured(each)) for each in self._rendered.renditions]
+        reports = [judge(each.profile, self._measured(each), self._limits) for each in self._rendered.renditions]
         for rendition, report in zip(self._rendered.renditions, reports, strict=True):
             _refuse_failed(rendition, report)
         return ExportResult(
@@ -311,10 +335,10 @@ class _Bundle:
             sound=_sound(rendition),
             faststart=rendition.faststart,
             picture_difference=rendition.picture_difference,
-            black=rendered.pictures.black,
-            frozen=rendered.pictures.frozen,
+            black=tuple(self._shown(frames) for frames in rendered.pictures.black),
+            frozen=tuple(self._shown(frames) for frames in rendered.pictures.frozen),
             silence=tuple(
-                self._frames_between(Fraction(start, sound.sample_rate), Fraction(end, sound.sample_rate))
+                self._stretch(Fraction(start, sound.sample_rate), Fraction(end, sound.sample_rate))
                 for start, end in sound.silence
             )
             if sound
@@ -324,18 +348,21 @@ class _Bundle:
             loudness=Loudness(integrated=sound.loudness, range=sound.loudness_range, true_peak=sound.true_peak)
             if sound
             else None,
-            sound_holes=tuple(
-                SoundHole(start=start, end=end, frames=self._frames_between(start, end))
-                for start, end in rendered.silent
-            ),
-            captions=tuple(
-                (sidecar.name, len(cues), max((cue.end for cue in cues), default=0))
-                for sidecar in rendered.sidecars
-                if sidecar.role.startswith("captions_")
-                for cues in (parse_captions(sidecar.data),)
-            ),
+            sound_holes=tuple(self._stretch(start, end) for start, end in rendered.silent),
+            expected_sidecars=("poster", "thumbnail", "contact_sheet"),
+            sidecars=tuple(_facts_of(sidecar) for sidecar in rendered.sidecars),
             unreadable_captions=self._unreadable,
         )
+
+    def _shown(self, frames: FrameRange) -> Stretch:
+        """When frames of the source are on screen, counted from the clip's start."""
+        zero = self._index.time(self._order.frames.start)
+        return Stretch(
+            start=self._index.time(frames.start) - zero, end=self._index.time(frames.end) - zero, frames=frames
+        )
+
+    def _stretch(self, start: Fraction, end: Fraction) -> Stretch:
+        return Stretch(start=start, end=end, frames=self._frames_between(start, end))
 
     def _frames_between(self, start: Fraction, end: Fraction) -> FrameRange:
         """The source's frames on screen between two times of the clip."""
@@ -348,11 +375,54 @@ class _Bundle:
         return FrameRange(start=first, end=max(first, last) + 1)
 
 
+def _limits(desk: Desk) -> QcLimits:
+    """The limits that the installation's document names, or the house's own."""
+    path: Path | None = desk.settings.export_qc_limits
+    if path is None:
+        return QcLimits()
+    try:
+        return limits_from(path.read_text(), name=str(path))
+    except OSError as error:
+        raise Permanent(
+            f"The QC limits document {path} cannot be read ({error.strerror}). Correct HEATERS_EXPORT_QC_LIMITS.",
+            code="qc.limits_invalid",
+        ) from error
+
+
+def _facts_of(sidecar: Sidecar) -> SidecarFacts:
+    """What QC has to know of a sidecar, read from the bytes that will be stored."""
+    told = dict(sidecar.facts)
+    picture: tuple[int, int] | None = None
+    meant: tuple[int, int] | None = None
+    captions: CaptionFacts | None = None
+    readable = True
+    try:
+        if sidecar.content_type.startswith("image/"):
+            meant = int(told["width"]), int(told["height"])
+            picture = picture_size(sidecar.data)
+            readable = picture is not None
+        elif sidecar.role.startswith("captions_"):
+            cues = parse_captions(sidecar.data)
+            captions = CaptionFacts(times=tuple((cue.start, cue.end) for cue in cues), written=int(told["cues"]))
+        elif sidecar.content_type == CONTENT_TYPE:
+            json.loads(sidecar.data)
+    except (Permanent, ValueError):
+        readable = False
+    return SidecarFacts(
+        role=sidecar.role,
+        name=sidecar.name,
+        size=len(sidecar.data),
+        readable=readable,
+        picture=picture,
+        meant_picture=meant,
+        captions=captions,
+    )
+
+
 def _refuse_failed(rendition: Rendition, report: QcReport) -> None:
     if report.verdict is not Verdict.FAIL:
         return
-    broken = [finding for finding in report.findings if finding.verdict is Verdict.FAIL]
-    said = "; ".join(f"{finding.message} (is {finding.measured}, due {finding.limit})" for finding in broken)
+    said = "; ".join(f"{each.message} (is {each.measured}, due {each.limit})" for each in failures(report))
     raise Permanent(
         f"{rendition.path.name} failed its checks: {said} Nothing was published. Resume the export; if it fails again, "
         "have the video preprocessed again.",

@@ -86,6 +86,16 @@ def jpeg(picture: Rgb | Image.Image, quality: int = 85) -> bytes:
     return buffer.getvalue()
 
 
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a picture that decodes to its end; None if it does not."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return image.size
+    except (OSError, ValueError, SyntaxError):
+        return None
+
+
 @dataclass(frozen=True)
 class Cell:
     """One picture of a contact sheet and the text below it."""

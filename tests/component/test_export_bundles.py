@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from contracts.errors import Permanent
+from contracts.manifest import SCHEMA_NAME, Manifest
+from contracts.publish import document_schema
 from contracts.values import CaptionAsset, FrameRange, ObjectRef, Verdict
 from services.chassis.desk import Desk
 from services.chassis.objects import FolderStore
 from services.export.domain import CleanInput, ExportInput, ExportResult, Footage, Plan
-from services.export.manifest import Manifest, json_schema
 from services.export.work import clean_clip, export_clips
 from services.media.frame_index import FrameIndex
 from services.media.master import make_master
@@ -41,7 +42,7 @@ class Shelf:
 
 def desk_for(store: FolderStore, scratch: Path, plan: Plan | None = None) -> Desk:
     scratch.mkdir(parents=True, exist_ok=True)
-    return Desk(SimpleNamespace(plan=plan or Plan()), store, scratch, scratch)
+    return Desk(SimpleNamespace(plan=plan or Plan(), export_qc_limits=None), store, scratch, scratch)
 
 
 def order(footage: Footage, start: int, end: int, **changes: object) -> ExportInput:
@@ -126,7 +127,7 @@ def test_a_bundle_is_whole_true_and_described(shelf: Shelf, tmp_path: Path) -> N
     wanted = order(shelf.mastered, 10, 80)
     deliverable = exported(shelf, [wanted], tmp_path)[0].deliverables[0]
     manifest = manifest_of(shelf, deliverable.manifest)
-    jsonschema.validate(json.loads(shelf.store.get_bytes(deliverable.manifest.key)), json_schema())
+    jsonschema.validate(json.loads(shelf.store.get_bytes(deliverable.manifest.key)), document_schema(SCHEMA_NAME))
     assert {file.role for file in manifest.files} == {
         "video", "poster", "thumbnail", "contact_sheet", "captions_vtt", "captions_srt", "qc_report",
     }  # fmt: skip

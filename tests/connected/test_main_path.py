@@ -13,7 +13,8 @@ import av
 import jsonschema
 import pytest
 
-from services.export.manifest import json_schema
+from contracts.manifest import SCHEMA_NAME
+from contracts.publish import document_schema
 from tests.support.media_files import FIXTURES
 
 GOOD = sorted(
@@ -62,7 +63,7 @@ def test_every_delivered_file_is_what_its_manifest_says(document, path):
         for deliverable in clip["deliverables"]:
             manifest_path = Path(deliverable["manifest"])
             manifest = json.loads(manifest_path.read_text())
-            jsonschema.validate(manifest, json_schema())
+            jsonschema.validate(manifest, document_schema(SCHEMA_NAME))
             named = {entry["name"]: entry for entry in manifest["files"]}
             assert {Path(file["path"]).name for file in deliverable["files"]} == named.keys()
             for file in deliverable["files"]:

@@ -1,4 +1,4 @@
-"""Export's rules without I/O: preflight, QC verdicts, names, keys and events."""
+"""Export's rules without I/O: preflight, names, keys and events."""
 
 from __future__ import annotations
 
@@ -25,19 +25,14 @@ from services.export.domain import (
     ExportInput,
     ExportResult,
     Footage,
-    Measured,
     Plan,
-    SoundHole,
     due,
     export_key,
     heard,
-    judge,
     preflight,
     safe_name,
 )
 from services.export.jobs import CLEAN, EXPORT
-from services.export.manifest import Loudness, PictureStream, SoundStream
-from services.media.profiles import DELIVERY_H264
 
 VIDEO, CLIP = UUID(int=1), UUID(int=2)
 
@@ -71,20 +66,6 @@ def approval(version: int = 2, **changes: object) -> ClipApproved:
         "frames": FrameRange(start=0, end=10), "title": "t", "profiles": ("delivery-h264",), **changes,
     }  # fmt: skip
     return ClipApproved(**said)
-
-
-def measured(**changes: object) -> Measured:
-    pictures = {
-        "codec": "h264", "width": 1920, "height": 1080, "pixel_format": "yuv420p", "frames": 100,
-        "rate": Fraction(25), "duration": Fraction(4), **changes.pop("pictures", {}),
-    }  # fmt: skip
-    sound = {"codec": "aac", "sample_rate": 48_000, "channels": 2, "layout": "stereo", "duration": Fraction(4)}
-    said = {
-        "expected_frames": 100, "expected_duration": Fraction(4), "expected_size": (1920, 1080), "expects_sound": True,
-        "pictures": PictureStream(**pictures), "sound": SoundStream(**{**sound, **changes.pop("heard", {})}),
-        "faststart": True, "loudness": Loudness(integrated=-20.0, range=5.0, true_peak=-2.0), **changes,
-    }  # fmt: skip
-    return Measured(**said)
 
 
 def test_a_clip_is_due_once_it_is_approved_and_there_is_footage():
@@ -158,74 +139,6 @@ def test_preflight_names_the_rule_that_is_broken(wanted: ExportInput, plan: Plan
     with pytest.raises(Permanent) as refusal:
         preflight(wanted, plan, Fraction(4))
     assert refusal.value.code == code
-
-
-def test_a_sound_bundle_passes():
-    report = judge(DELIVERY_H264, measured())
-    assert (report.verdict, report.findings) == (Verdict.PASS, ())
-
-
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"pictures": {"frames": 99}}, "qc.frame_count"),
-        ({"pictures": {"duration": Fraction(399, 100)}}, "qc.duration"),
-        ({"pictures": {"codec": "hevc"}}, "qc.codec"),
-        ({"pictures": {"width": 1280}}, "qc.picture_size"),
-        ({"pictures": {"pixel_format": "yuv444p"}}, "qc.pixel_format"),
-        ({"faststart": False}, "qc.faststart"),
-        ({"picture_difference": 0.3}, "qc.picture_difference"),
-        ({"sound": None}, "qc.sound_present"),
-        ({"heard": {"codec": "mp3"}}, "qc.sound_format"),
-        ({"heard": {"channels": 6}}, "qc.sound_format"),
-        ({"heard": {"duration": Fraction(395, 100)}}, "qc.av_duration_gap"),
-        ({"captions": (("a.vtt", 2, 4100),)}, "qc.caption_bounds"),
-    ],
-)
-def test_a_broken_promise_fails_the_bundle(changes: dict[str, object], code: str):
-    report = judge(DELIVERY_H264, measured(**changes))
-    assert report.verdict is Verdict.FAIL
-    assert code in {finding.code for finding in report.findings}
-
-
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ({"black": (FrameRange(start=1, end=50),)}, "qc.black"),
-        ({"frozen": (FrameRange(start=1, end=90),)}, "qc.frozen"),
-        ({"silence": (FrameRange(start=1, end=90),)}, "qc.silence"),
-        ({"clipped": 3}, "qc.clipping"),
-        ({"loudness": Loudness(integrated=-3.0)}, "qc.loudness"),
-        ({"loudness": Loudness(integrated=-60.0)}, "qc.loudness"),
-        ({"loudness": Loudness(integrated=-14.0, true_peak=1.2)}, "qc.true_peak"),
-        (
-            {"sound_holes": (SoundHole(start=0, end=Fraction(1, 2), frames=FrameRange(start=100, end=113)),)},
-            "qc.sound_missing",
-        ),
-        ({"unreadable_captions": ("de",)}, "qc.captions_readable"),
-    ],
-)
-def test_doubtful_content_is_a_warning(changes: dict[str, object], code: str):
-    report = judge(DELIVERY_H264, measured(**changes))
-    assert report.verdict is Verdict.WARN
-    assert [finding.code for finding in report.findings] == [code]
-
-
-def test_missing_sound_is_told_stretch_by_stretch_once_it_adds_up():
-    def holes(count: int) -> tuple[SoundHole, ...]:
-        return tuple(
-            SoundHole(start=Fraction(n), end=n + Fraction(1, 25), frames=FrameRange(start=n, end=n + 1))
-            for n in range(count)
-        )
-
-    assert judge(DELIVERY_H264, measured(sound_holes=holes(2))).verdict is Verdict.PASS
-    found = judge(DELIVERY_H264, measured(sound_holes=holes(3))).findings
-    assert [finding.frames for finding in found] == [hole.frames for hole in holes(3)]
-    assert "from 2.000 s to 2.040 s" in found[2].message
-    assert (found[2].measured, found[2].limit) == ("0.120 s in all", "0.100 s in all")
-    many = judge(DELIVERY_H264, measured(sound_holes=holes(500))).findings
-    assert len(many) == 20
-    assert "500" in many[0].message
 
 
 def test_events_carry_what_comes_next_needs():

@@ -2,13 +2,13 @@
 
 A bundle without a manifest does not exist. The manifest holds no time of day and no random id, so the same clip, profile
 and versions give the same manifest, byte for byte. A published version never changes its meaning; readers ignore fields
-that they do not know.
+that they do not know. Its JSON Schema is published and guarded like those of the events.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -16,6 +16,7 @@ from pydantic import Field, StringConstraints
 from contracts.values import FrameRange, ObjectRef, ProfileName, Rational, Sha256, Tag, Title, Value, Verdict
 
 SCHEMA_VERSION = "1.0"
+SCHEMA_NAME = "heaters.manifest.v1"
 CONTENT_TYPE = "application/json"
 
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$", max_length=100)]
@@ -85,12 +86,18 @@ class ProfileUsed(Value):
 
 
 class QcFinding(Value):
-    """Something QC noticed. ``frames`` counts in the source's numbering; ``measured`` and ``limit`` are spelt with units."""
+    """Something QC noticed. ``frames`` counts in the source's numbering; ``measured`` and ``limit`` are spelt with units.
+
+    ``start`` and ``end`` say where in the clip it is; absent where it concerns the whole.
+    """
 
     code: Code
     verdict: Verdict
     message: Annotated[str, StringConstraints(max_length=1000)]
     frames: FrameRange | None = None
+    start: Annotated[Rational | None, Field(description="Seconds from the clip's start.")] = None
+    end: Annotated[Rational | None, Field(description="Seconds from the clip's start.")] = None
+    file: Annotated[str, Field(description="The file of the bundle that it concerns, if it is not the video.")] = ""
     measured: str = ""
     limit: str = ""
 
@@ -132,13 +139,3 @@ class Manifest(Value):
 def spelt(value: Value) -> bytes:
     """The one JSON spelling of a manifest or report: sorted keys, two spaces, UTF-8, a newline at the end."""
     return (json.dumps(value.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of manifests of this version."""
-    schema = Manifest.model_json_schema(mode="serialization")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:heaters:manifest:{SCHEMA_VERSION}",
-        **schema,
-    }
