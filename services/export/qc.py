@@ -328,12 +328,13 @@ def _metadata(profile: Profile, measured: Measured, limits: QcLimits) -> Iterato
             f"{pictures.width}x{pictures.height}",
             "{}x{}".format(*measured.expected_size),
         )
-    if profile.video.pixel_format and pictures.pixel_format != profile.video.pixel_format:
+    formats = profile.video.pixel_formats
+    if formats and pictures.pixel_format not in formats:
         yield _Found(
             "pixel_format",
             "The pictures have another pixel format than the profile says.",
             pictures.pixel_format,
-            profile.video.pixel_format,
+            " or ".join(formats),
         )
     colours = Colours(
         range=pictures.color_range,

@@ -7,6 +7,7 @@ same frames and samples give the same bytes however the threads ran.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from array import array
@@ -35,10 +36,14 @@ from services.media import colour
 from services.media.audio import SoundChain, open_encoder
 from services.media.errors import Disagreement, EncodingFailed, UnsupportedPixels, translated
 from services.media.footage import Footage
+from services.media.light import light_of
 from services.media.measure import SoundFacts, SoundLimits
 from services.media.profiles import Profile, VideoEncoding
 from services.media.shaping import PictureChain, colours_of, delivered_size
 from services.media.timebase import nearest
+
+# One encoder prints its settings to the terminal, unless this says that errors alone matter.
+os.environ.setdefault("SVT_LOG", "1")
 
 QUEUE_FRAMES = 8
 GRID = (12, 16)
@@ -111,8 +116,9 @@ class Writer:
             first,
             rotation=footage.rotation,
             size=delivered_size(first.width, first.height, footage.sample_aspect_ratio, footage.rotation, encoding),
-            pixel_format=encoding.pixel_format or _kept_format(encoding, first.format.name),
+            pixel_format=encoding.pixel_format_for(_depth(first)) or _kept_format(encoding, first.format.name),
             standard=encoding.standard_range,
+            keeps_hdr=encoding.keeps_hdr,
             deinterlace=encoding.deinterlace and footage.interlaced,
         )
         self._output: OutputContainer = av.open(
@@ -137,7 +143,8 @@ class Writer:
 
     def _open_pictures(self, first: VideoFrame) -> VideoStream:
         encoding, footage = self._profile.video, self._footage
-        options = dict(encoding.options)
+        light = light_of(first) if encoding.keeps_hdr else None
+        options = encoding.encoder_options(more_params=light.params(encoding.encoder) if light else ())
         if encoding.keyframe_seconds is not None:
             options["g"] = str(max(1, nearest(footage.rate * encoding.keyframe_seconds)))
         stream: Any = self._output.add_stream(encoding.encoder, rate=footage.rate, options=options)
@@ -147,6 +154,8 @@ class Writer:
         context.time_base = footage.timebase
         stream.time_base = footage.timebase
         context.sample_aspect_ratio = self._sample_aspect_ratio()
+        if self._profile.sample_entry is not None:
+            context.codec_tag = self._profile.sample_entry
         tags = colours_of(first, encoding)
         context.color_range, context.colorspace = tags.range, tags.space
         context.color_trc, context.color_primaries = tags.transfer, tags.primaries
@@ -357,6 +366,10 @@ def _look(frame: VideoFrame) -> Look:
     down = np.linspace(0, plane.height - 1, min(GRID[0], plane.height)).astype(np.intp)
     across = np.linspace(0, plane.width - 1, min(GRID[1], plane.width)).astype(np.intp)
     return np.asarray(rows[np.ix_(down, across)]).copy()
+
+
+def _depth(frame: VideoFrame) -> int:
+    return max(component.bits for component in frame.format.components)
 
 
 def _kept_format(encoding: VideoEncoding, name: str) -> str:

@@ -44,7 +44,8 @@ class PictureChain:
     """Brings decoded frames to one size, shape and pixel format, upright, keeping their ordinals.
 
     A frame stays usable after ``push``. With ``standard`` the picture becomes what an ordinary screen expects: limited
-    range, and BT.709 where it was HDR or wide gamut. Deinterlacing holds one frame back, which ``flush`` gives.
+    range, and BT.709 where it was HDR or wide gamut, unless ``keeps_hdr`` says that those stay what they are. Deinterlacing
+    holds one frame back, which ``flush`` gives.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class PictureChain:
         rotation: int = 0,
         flags: str = "bicubic",
         standard: bool = True,
+        keeps_hdr: bool = False,
         deinterlace: bool = False,
     ) -> None:
         self.size = size
@@ -63,6 +65,7 @@ class PictureChain:
         self._rotation = rotation % 360
         self._flags = flags
         self._standard = standard
+        self._keeps_hdr = keeps_hdr
         self._deinterlace = deinterlace
         self._shape = _shape(first)
         self._graph = self._build(first)
@@ -132,7 +135,7 @@ class PictureChain:
     def _conversion(self, first: VideoFrame) -> list[str]:
         if not self._standard:
             return []
-        if is_wide(first):
+        if is_wide(first) and not self._keeps_hdr:
             return ["out_color_matrix=bt709", "out_primaries=bt709", "out_transfer=bt709", "out_range=tv"]
         if self.pixel_format in ("rgb24", "gray"):
             return []
@@ -176,7 +179,7 @@ def colours_of(frame: VideoFrame, encoding: VideoEncoding) -> Colours:
     """The tags that a stream made of such frames carries."""
     if not encoding.standard_range:
         return Colours(int(frame.color_range), int(frame.colorspace), int(frame.color_trc), int(frame.color_primaries))
-    if is_wide(frame) or frame.format.is_rgb:
+    if (is_wide(frame) and not encoding.keeps_hdr) or frame.format.is_rgb:
         return _BT709
     space = _matrix(frame)
     transfer, primaries = _TAGS_OF_SPACE.get(space, (colour.UNSPECIFIED, colour.UNSPECIFIED))

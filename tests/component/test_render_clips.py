@@ -292,7 +292,7 @@ def test_hdr_is_brought_to_an_ordinary_screen_and_kept_in_the_archive(tmp_path: 
 
 
 def test_a_file_that_does_not_show_what_was_encoded_is_noticed(source: Path, tmp_path: Path) -> None:
-    video = DELIVERY_H264.video.model_copy(update={"options": (("qp", "51"), ("preset", "ultrafast"))})
+    video = DELIVERY_H264.video.model_copy(update={"crf": 51, "options": (("preset", "ultrafast"),)})
     made = whole(source, tmp_path, DELIVERY_H264.model_copy(update={"video": video})).renditions[0]
     good = whole(source, tmp_path / "good").renditions[0]
     assert good.picture_difference < 0.02

@@ -62,6 +62,7 @@ def make_video(
     flashes: frozenset[int] = frozenset(),
     pixel_format: str = "yuv420p",
     size: tuple[int, int] = (WIDTH, HEIGHT),
+    sample_rate: int = RATE,
 ) -> Made:
     """A long-GOP H.264 file with B-frames; clicks of two milliseconds sound with the ``flashes``."""
     timebase = Fraction(1, 90_000)
@@ -78,7 +79,7 @@ def make_video(
         video.codec_context.time_base = timebase
         audio = None
         if sound:
-            audio = output.add_stream("pcm_s16le" if path.suffix == ".mkv" else "aac", rate=RATE)
+            audio = output.add_stream("pcm_s16le" if path.suffix == ".mkv" else "aac", rate=sample_rate)
             audio.layout = channels
         for number in range(frames):
             shown = (
@@ -92,25 +93,29 @@ def make_video(
             output.mux(video.encode(frame))
         output.mux(video.encode(None))
         if audio is not None:
-            total = int(pts[-1] * timebase * RATE)
-            wave = samples if samples is not None else click_track([pts[flash] * timebase for flash in flashes], total)
+            total = int(pts[-1] * timebase * sample_rate)
+            wave = (
+                samples
+                if samples is not None
+                else click_track([pts[flash] * timebase for flash in flashes], total, sample_rate)
+            )
             width = audio.layout.nb_channels
             planar = np.ascontiguousarray(np.tile(wave[:total].astype(np.float32), (width, 1)))
-            resampler = av.AudioResampler(format=audio.format.name, layout=channels, rate=RATE)
+            resampler = av.AudioResampler(format=audio.format.name, layout=channels, rate=sample_rate)
             whole = av.AudioFrame.from_ndarray(planar, format="fltp", layout=channels)
-            whole.sample_rate, whole.pts, whole.time_base = RATE, 0, Fraction(1, RATE)
+            whole.sample_rate, whole.pts, whole.time_base = sample_rate, 0, Fraction(1, sample_rate)
             for block in (*resampler.resample(whole), *resampler.resample(None)):
                 output.mux(audio.encode(block))
             output.mux(audio.encode(None))
     return Made(path, tuple(pts[:frames]), timebase, rate)
 
 
-def click_track(times: Sequence[Fraction], total: int) -> np.ndarray:
+def click_track(times: Sequence[Fraction], total: int, rate: int = RATE) -> np.ndarray:
     """Silence but for a two millisecond burst at each time."""
     wave = np.zeros(total, np.float32)
-    burst = 0.8 * np.sin(2 * np.pi * 4000 * np.arange(96) / RATE)
+    burst = 0.8 * np.sin(2 * np.pi * 4000 * np.arange(96) / rate)
     for time in times:
-        start = int(time * RATE)
+        start = int(time * rate)
         wave[start : start + 96] = burst[: max(0, total - start)]
     return wave
 

@@ -24,7 +24,7 @@ def at_25(number: int) -> Fraction:
 
 def test_profiles_are_found_by_name_and_unknown_ones_refused():
     assert profile_named("delivery-h264") is DELIVERY_H264
-    with pytest.raises(Permanent, match="archive-ffv1, delivery-h264") as refusal:
+    with pytest.raises(Permanent, match=r"archive-ffv1, .*delivery-h264") as refusal:
         profile_named("delivery-vhs")
     assert refusal.value.code == "profile.unknown"
 
