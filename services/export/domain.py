@@ -28,6 +28,7 @@ from contracts.events.v1.clip import (
     ClipExported,
     ClipExportFailed,
     ClipExportStarted,
+    ClipMastered,
 )
 from contracts.events.v1.video import VideoMastered, VideoProxied
 from contracts.manifest import (
@@ -38,6 +39,7 @@ from contracts.values import (
     Deliverable,
     Failure,
     FrameRange,
+    MasteringPolicy,
     MediaFacts,
     ObjectRef,
     ProfileName,
@@ -53,18 +55,28 @@ EXPORT_VERSION = 2
 """Raised whenever bundles of the same input get other files, names or checks."""
 
 
+class Part(Value):
+    """A master of some frames only, and its own index, which counts from the first of them."""
+
+    frames: FrameRange
+    master: ObjectRef
+    index: ObjectRef
+    frames_sha256: Sha256
+
+
 class Footage(Value):
-    """What a video's clips are cut from, and what is known of it."""
+    """What a video's clips are cut from, and what is known of it: a master, a part of one, or the source itself."""
 
     frames: Annotated[int, Field(ge=1)]
     rate: Rational
     source: ObjectRef
     media: MediaFacts
     index: Annotated[
-        ObjectRef, Field(description="The index of what is read: the master's, else the proxy's for its times.")
+        ObjectRef, Field(description="The index of the whole video: the master's, else the proxy's for its times.")
     ]
     master: ObjectRef | None = None
     master_frames_sha256: Sha256 | None = None
+    part: Part | None = None
     captions: tuple[CaptionAsset, ...] = ()
 
 
@@ -76,6 +88,7 @@ class ClipFacts(Value):
     approval_undone: int = 0
     archived: int = 0
     archive_undone: int = 0
+    mastered: ClipMastered | None = None
 
     @property
     def is_archived(self) -> bool:
@@ -86,6 +99,19 @@ class ClipFacts(Value):
     def is_wanted(self) -> bool:
         """Whether the clip's files are to be made."""
         return self.approval is not None and self.approved > self.approval_undone and not self.is_archived
+
+    @property
+    def part(self) -> Part | None:
+        """The master of the clip's frames, if there is one that was made since the clip is wanted.
+
+        An earlier one is gone: archiving a clip deletes what was made for it.
+        """
+        made = self.mastered
+        if self.approval is None or made is None or made.version < max(self.approved, self.archive_undone):
+            return None
+        if made.frames != self.approval.frames:
+            return None
+        return Part(frames=made.frames, master=made.master, index=made.index, frames_sha256=made.frames_sha256)
 
 
 class ExportInput(Value):
@@ -163,8 +189,15 @@ def tools() -> dict[str, str]:
     }
 
 
-def footage_of(proxied: VideoProxied, mastered: VideoMastered) -> Footage:
-    """What to cut from, once a video is proxied and mastered."""
+def footage_of(proxied: VideoProxied, mastered: VideoMastered | None) -> Footage | None:
+    """What to cut from, once a video is proxied and mastered; nothing while a master is still to come.
+
+    Where only approved clips are mastered, each clip adds the ``part`` that is its own.
+    """
+    if mastered is None:
+        if proxied.options.mastering is not MasteringPolicy.APPROVED:
+            return None
+        mastered = VideoMastered(video_id=proxied.video_id, policy=MasteringPolicy.APPROVED, frames=proxied.frames)
     has_master = mastered.master is not None and mastered.index is not None
     return Footage(
         frames=proxied.frames,
@@ -178,8 +211,13 @@ def footage_of(proxied: VideoProxied, mastered: VideoMastered) -> Footage:
     )
 
 
-def heard(clip: ClipFacts, event: ClipApproved | ClipArchived | ClipEditUndone) -> ClipFacts:
+def heard(clip: ClipFacts, event: ClipApproved | ClipArchived | ClipEditUndone | ClipMastered) -> ClipFacts:
     """The clip's facts with one more event; hearing it again, or after a later one, changes nothing."""
+    if isinstance(event, ClipMastered):
+        known = clip.mastered
+        if known is not None and (known.version, known.run) > (event.version, event.run):
+            return clip
+        return clip.model_copy(update={"mastered": event})
     if isinstance(event, ClipApproved):
         if event.version < clip.approved:
             return clip
@@ -193,10 +231,14 @@ def heard(clip: ClipFacts, event: ClipApproved | ClipArchived | ClipEditUndone) 
     return clip
 
 
-def due(clip: ClipFacts, footage: Footage | None) -> ExportInput | None:
+def due(clip: ClipFacts, footage: Footage | None, policy: MasteringPolicy) -> ExportInput | None:
     """The export to do for a clip now, if there is one: it is wanted, and there is something to cut it from."""
     if footage is None or clip.approval is None or not clip.is_wanted:
         return None
+    if policy is MasteringPolicy.APPROVED and footage.master is None:
+        if clip.part is None:
+            return None
+        footage = footage.model_copy(update={"part": clip.part})
     approval = clip.approval
     return ExportInput(
         video_id=approval.video_id,

@@ -6,7 +6,7 @@ is withdrawn. Settling twice changes nothing, so events may come in any order an
 
 from __future__ import annotations
 
-from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone
+from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone, ClipMastered
 from contracts.events.v1.video import VideoMastered, VideoProxied
 from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
@@ -61,17 +61,29 @@ async def accept_decision(event: ClipApproved | ClipArchived | ClipEditUndone, l
     await _queue_if_due(clip, event, ledger)
 
 
+@routes.on(ClipMastered)
+async def accept_mastered_clip(event: ClipMastered, ledger: Ledger) -> None:
+    """Remembers the master of a clip's own frames, and queues the export that waited for it."""
+    await store.lock_video(ledger.session, event.video_id)
+    known = await store.known_clip(ledger.session, event.clip_id)
+    clip = KnownClip(event.clip_id, heard(known.facts, event), known.traceparent or ledger.traceparent)
+    await store.keep_clip(ledger.session, event.video_id, clip)
+    await _queue_if_due(clip, event, ledger)
+
+
 async def _queue_waiting_clips(event: VideoProxied | VideoMastered, ledger: Ledger) -> None:
     for clip in await store.known_clips(ledger.session, event.video_id):
         await _queue_if_due(clip, event, ledger)
 
 
 async def _queue_if_due(
-    clip: KnownClip, event: VideoProxied | VideoMastered | ClipApproved | ClipArchived | ClipEditUndone, ledger: Ledger
+    clip: KnownClip,
+    event: VideoProxied | VideoMastered | ClipApproved | ClipArchived | ClipEditUndone | ClipMastered,
+    ledger: Ledger,
 ) -> None:
     if not clip.facts.is_wanted:
         return
-    order = due(clip.facts, await store.known_footage(ledger.session, event.video_id))
+    order = due(clip.facts, *await store.known_footage(ledger.session, event.video_id))
     if order is None:
         return
     await ledger.enqueue(

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.events.v1.video import VideoMastered, VideoProxied
+from contracts.values import MasteringPolicy
 from services.export.domain import ClipFacts, Footage, footage_of
 
 _MEET = text("INSERT INTO video (video_id) VALUES (:video_id) ON CONFLICT DO NOTHING")
@@ -64,12 +65,14 @@ async def keep_mastered(session: AsyncSession, event: VideoMastered) -> None:
     )
 
 
-async def known_footage(session: AsyncSession, video_id: UUID) -> Footage | None:
-    """What to cut from, or nothing while the video is not both proxied and mastered."""
+async def known_footage(session: AsyncSession, video_id: UUID) -> tuple[Footage | None, MasteringPolicy]:
+    """What to cut from, or nothing while that is not known; and what of the video gets a master."""
     row = (await session.execute(_LOCK, {"video_id": video_id})).one_or_none()
-    if row is None or row.proxied is None or row.mastered is None:
-        return None
-    return footage_of(VideoProxied.model_validate(row.proxied), VideoMastered.model_validate(row.mastered))
+    if row is None or row.proxied is None:
+        return None, MasteringPolicy.EAGER
+    proxied = VideoProxied.model_validate(row.proxied)
+    mastered = VideoMastered.model_validate(row.mastered) if row.mastered is not None else None
+    return footage_of(proxied, mastered), proxied.options.mastering
 
 
 async def known_clip(session: AsyncSession, clip_id: UUID) -> KnownClip:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import partial
@@ -36,6 +36,7 @@ from services.export.domain import (
     ExportInput,
     ExportResult,
     Footage,
+    Part,
     preflight,
     scratch_bytes,
     tools,
@@ -55,8 +56,10 @@ from services.media.captions import Cue, parse_captions
 from services.media.containers import audio_stream, opened
 from services.media.decode import AudioSource, FrameSource
 from services.media.footage import Footage as CutFrom
+from services.media.footage import Frames, Sounds
 from services.media.frame_index import FrameIndex
 from services.media.pictures import picture_size
+from services.media.part import PartFrames, PartSounds, SourceSounds
 from services.media.profiles import Profile
 from services.media.render import Budget, Captions, Cut, Rendered, Sidecar
 from services.media.rendition import Rendition
@@ -142,11 +145,11 @@ def _export_together(
 
 
 def _require_source(footage: Footage, desk: Desk) -> None:
-    wanted = footage.master or footage.source
+    wanted = footage.part.master if footage.part else footage.master or footage.source
     found = desk.objects.head(wanted.key)
     if found is None or found.size != wanted.size:
         raise Permanent(
-            f"The {'master' if footage.master else 'source'} of the video is not in the store ({wanted.key}). Have the video "
+            f"The {'source' if wanted == footage.source else 'master'} of the video is not in the store ({wanted.key}). Have the video "
             "preprocessed again, then resume the export.",
             code="export.source_missing",
         )
@@ -203,6 +206,8 @@ def _material(footage: Footage, index: FrameIndex, desk: Desk, ways_out: ExitSta
             f"The frame index counts {len(index)} frames, the video {footage.frames}. Have the video preprocessed again.",
             code="export.index_mismatch",
         )
+    if footage.part is not None:
+        return _part_material(footage, footage.part, index, desk, ways_out)
     read = footage.master or footage.source
     frame_index = index if footage.master is not None else index.without_addresses()
     stream = 0 if footage.master is not None else facts.stream_index
@@ -214,12 +219,37 @@ def _material(footage: Footage, index: FrameIndex, desk: Desk, ways_out: ExitSta
         number = _sound_stream(desk, read) if number is not None else None
         origin = Fraction(0)
 
-    def open_sound(stream: int) -> AudioSource:
-        return ways_out.enter_context(AudioSource(_reader(desk, read, ways_out), stream, origin=origin))
+    def open_sound(stream: int) -> Sounds:
+        sound = ways_out.enter_context(AudioSource(_reader(desk, read, ways_out), stream, origin=origin))
+        return sound if footage.master is not None else SourceSounds(sound)
 
+    sounds = None if number is None else partial(open_sound, number)
+    return _cut_from(footage, index, pictures, sounds)
+
+
+def _part_material(footage: Footage, part: Part, index: FrameIndex, desk: Desk, ways_out: ExitStack) -> CutFrom:
+    """The clip's own master, numbered and timed as the whole video is."""
+    own = FrameIndex.from_bytes(desk.objects.get_bytes(part.index.key))
+    if len(own) != len(part.frames):
+        raise Permanent(
+            f"The master of the frames {part.frames} holds {len(own)}. Approve the clip again.",
+            code="export.index_mismatch",
+        )
+    pictures = PartFrames(ways_out.enter_context(FrameSource(_reader(desk, part.master, ways_out), own)), part.frames)
+    number = _sound_stream(desk, part.master) if footage.media.audio is not None else None
+
+    def open_sound(stream: int) -> PartSounds:
+        sound = ways_out.enter_context(AudioSource(_reader(desk, part.master, ways_out), stream))
+        return PartSounds(sound, index.time(part.frames.start))
+
+    return _cut_from(footage, index, pictures, None if number is None else partial(open_sound, number))
+
+
+def _cut_from(footage: Footage, index: FrameIndex, pictures: Frames, sounds: Callable[[], Sounds] | None) -> CutFrom:
+    facts = footage.media.video
     return CutFrom(
         pictures=pictures,
-        sounds=None if number is None else partial(open_sound, number),
+        sounds=sounds,
         frames=len(index),
         time_of=index.time,
         timebase=index.timebase,
@@ -311,8 +341,8 @@ class _Bundle:
         return Lineage(
             video_id=order.video_id,
             source=footage.source,
-            master=footage.master,
-            master_frames_sha256=footage.master_frames_sha256,
+            master=footage.part.master if footage.part else footage.master,
+            master_frames_sha256=footage.part.frames_sha256 if footage.part else footage.master_frames_sha256,
             frames=order.frames,
             rate=footage.rate,
             start=self._index.time(order.frames.start),

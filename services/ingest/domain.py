@@ -28,7 +28,6 @@ from contracts.values import (
     CaptionAsset,
     Failure,
     Finding,
-    MasteringPolicy,
     MediaFacts,
     ObjectRef,
     ObjectSource,
@@ -110,17 +109,6 @@ class FetchResult(Value):
 def video_id_of(request: IngestRequested, event_id: UUID | None) -> UUID:
     """The id of the requested video: equal idempotency keys are one request, and without one each event is its own."""
     return derived_id("video", request.idempotency_key or event_id)
-
-
-def refusal_of(request: IngestRequested) -> HeatersError | None:
-    """Why a request cannot be taken at all, if so."""
-    if request.options.mastering is MasteringPolicy.APPROVED:
-        return Permanent(
-            'Mastering only the approved ranges is not offered yet. Ask for mastering "eager" (the whole video) or '
-            '"none" (exports decode the source itself; the quality is the same).',
-            code="ingest.mastering_not_supported",
-        )
-    return None
 
 
 def provisional_title(request: IngestRequested) -> str:

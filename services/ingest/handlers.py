@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contracts.events.v1.ingest import IngestRequested
-from contracts.events.v1.video import VideoAccepted, VideoRejected
+from contracts.events.v1.video import VideoAccepted
 from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
-from services.ingest.domain import FetchInput, provisional_title, refusal_of, video_id_of
+from services.ingest.domain import FetchInput, provisional_title, video_id_of
 from services.ingest.jobs import FETCH
 
 routes = Routes()
@@ -28,11 +28,6 @@ async def accept_request(event: IngestRequested, ledger: Ledger) -> None:
         ),
         cause=cause,
     )
-    refusal = refusal_of(event)
-    if refusal is not None:
-        failure = refusal.failure("ingest", trace_id=ledger.trace_id)
-        await ledger.emit(VideoRejected(video_id=video_id, failure=failure), cause=cause)
-        return
     order = FetchInput(
         video_id=video_id, source=event.source, title=event.title, tags=event.tags, options=event.options
     )

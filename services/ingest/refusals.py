@@ -146,7 +146,6 @@ REFUSED_FOR_GOOD = frozenset(
         "ingest.drm",
         "ingest.forbidden_address",
         "ingest.live",
-        "ingest.mastering_not_supported",
         "ingest.over_limits",
         "ingest.playlist",
         "ingest.premiere",

@@ -32,6 +32,7 @@ from services.media.containers import MediaFile, named, opened, video_stream
 from services.media.errors import Corrupt, Incomplete, MediaError, NoVideoStream, UnsupportedCodec, translated
 from services.media.frame_index import FrameIndex
 from services.media.sound import FIRST_FRAMES, HOLES_TAG, Placement, first_grid, holes_told, placed, placement_on
+from services.media.timebase import sample_at
 
 _DAMAGE = "Fetch or export the source again; if a player shows it whole, re-wrap it (stream copy to MP4) and retry."
 _AUDIO_PREROLL = Fraction(1, 2)
@@ -362,6 +363,8 @@ class AudioSource:
             self.sample_rate = first[0].sample_rate if first else stream.rate
             self.layout = first[0].layout.name if first else stream.layout.name
             self.format = first[0].format.name if first else stream.format.name
+            # Frame 0 lies on a sample, so that a range has the same samples in a source, a master and a part of one.
+            self._origin = Fraction(sample_at(origin, self.sample_rate), self.sample_rate)
             self._grid = first_grid(first, self._placed(stream, Fraction(0), Fraction(0)))
             told = holes_told(stream.metadata.get(HOLES_TAG, ""))
             self._holes_made = [

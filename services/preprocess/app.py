@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.chassis.stage import Stage
 from services.preprocess.handlers import routes
-from services.preprocess.jobs import MASTER, PROXY
+from services.preprocess.jobs import MASTER, PART, PROXY
 from services.preprocess.settings import Settings
 
-STAGE = Stage(name="preprocess", settings=Settings, routes=routes, jobs=(PROXY, MASTER))
+STAGE = Stage(name="preprocess", settings=Settings, routes=routes, jobs=(PROXY, PART, MASTER))

@@ -1,8 +1,11 @@
-"""What preprocess decides, without I/O: which work a downloaded video asks for, and which events its results become.
+"""What preprocess decides, without I/O: which work videos and approvals ask for, and which events the results become.
 
 Two facts, made by two pieces of work: *proxied* (review can start) comes first, *mastered* (export can start) at lower
-priority. With the mastering policy ``none`` there is no second piece: exports decode the source, and so a video is
-mastered the moment its frames are counted.
+priority. The mastering policy says what the second piece is:
+
+- ``eager``: a master of the whole video, asked for by the download;
+- ``approved``: a master of each clip that is wanted, asked for by its approval, once the video is proxied;
+- ``none``: there is none. Exports decode the source, and so a video is mastered the moment its frames are counted.
 """
 
 from __future__ import annotations
@@ -13,8 +16,15 @@ from uuid import UUID
 
 from pydantic import Field
 
-from contracts.errors import Permanent
 from contracts.events.base import Event
+from contracts.events.v1.clip import (
+    ClipApproved,
+    ClipArchived,
+    ClipEditUndone,
+    ClipMastered,
+    ClipMasterFailed,
+    ClipMasteringStarted,
+)
 from contracts.events.v1.video import (
     Proxy,
     ReviewAudio,
@@ -28,6 +38,7 @@ from contracts.values import (
     CaptionAsset,
     Failure,
     Finding,
+    FrameRange,
     MasteringPolicy,
     MediaFacts,
     ObjectRef,
@@ -99,7 +110,57 @@ class MasterResult(Value):
     frames_sha256: Sha256
 
 
-def marker(order: ProxyInput | MasterInput) -> str:
+class PartInput(Value):
+    """The frames of one approved clip, to be mastered. ``version`` is the clip's since which it is wanted."""
+
+    video_id: UUID
+    clip_id: UUID
+    version: int
+    frames: FrameRange
+    source: ObjectRef
+    media: MediaFacts
+    index: Annotated[
+        ObjectRef, Field(description="The proxy's frame index, whose times and seek points are the source's.")
+    ]
+    settings: MasterSettings
+
+    @property
+    def folder(self) -> str:
+        """Where the objects lie: among the clip's own, which go when it is archived."""
+        return f"clips/{self.clip_id}/master/{self.settings.name}/"
+
+
+class PartResult(Value):
+    """What the master of a clip's frames holds."""
+
+    master: ObjectRef
+    index: ObjectRef
+    frames_sha256: Sha256
+
+
+class ClipFacts(Value):
+    """What was heard of a clip. A version of 0 means: not heard. The highest version of each kind counts."""
+
+    frames: FrameRange | None = None
+    approved: int = 0
+    approval_undone: int = 0
+    archived: int = 0
+    archive_undone: int = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the clip is to be delivered."""
+        return (
+            self.frames is not None and self.approved > self.approval_undone and not self.archived > self.archive_undone
+        )
+
+    @property
+    def wanted_since(self) -> int:
+        """The version at which it last became wanted: by approval, or by an archiving taken back."""
+        return max(self.approved, self.archive_undone)
+
+
+def marker(order: ProxyInput | MasterInput | PartInput) -> str:
     """Where the finished result is kept: if it is there, the work is done."""
     return f"{order.folder}result.json"
 
@@ -119,26 +180,53 @@ def proxy_order(event: VideoDownloaded, settings: ReviewSettings) -> ProxyInput:
 
 
 def master_order(event: VideoDownloaded, settings: MasterSettings) -> MasterInput | None:
-    """The second piece of work, if the video's mastering policy asks for one.
-
-    Raises:
-        Permanent: ``preprocess.mastering_not_supported``.
-    """
-    match event.options.mastering:
-        case MasteringPolicy.EAGER:
-            return MasterInput(video_id=event.video_id, source=event.object, settings=settings)
-        case MasteringPolicy.NONE:
-            return None
-        case MasteringPolicy.APPROVED:
-            raise Permanent(
-                'Mastering only the approved ranges is not offered yet. Request the video again with mastering "eager" '
-                '(the whole video) or "none" (exports decode the source).',
-                code="preprocess.mastering_not_supported",
-            )
+    """The second piece of work, if the video's mastering policy asks for a master of the whole."""
+    if event.options.mastering is not MasteringPolicy.EAGER:
+        return None
+    return MasterInput(video_id=event.video_id, source=event.object, settings=settings)
 
 
-def failure_event(video_id: UUID, run: int, phase: Literal["proxy", "master"], failure: Failure) -> Event:
-    """A pass failed."""
+def heard(clip: ClipFacts, event: ClipApproved | ClipArchived | ClipEditUndone) -> ClipFacts:
+    """The clip's facts with one more event; hearing it again, or after a later one, changes nothing."""
+    if isinstance(event, ClipApproved):
+        if event.version < clip.approved:
+            return clip
+        return clip.model_copy(update={"frames": event.frames, "approved": event.version})
+    if isinstance(event, ClipArchived):
+        return clip.model_copy(update={"archived": max(clip.archived, event.version)})
+    if event.undone == "approve":
+        return clip.model_copy(update={"approval_undone": max(clip.approval_undone, event.version)})
+    if event.undone == "archive":
+        return clip.model_copy(update={"archive_undone": max(clip.archive_undone, event.version)})
+    return clip
+
+
+def part_order(
+    clip_id: UUID, clip: ClipFacts, proxied: VideoProxied | None, settings: MasterSettings
+) -> PartInput | None:
+    """The master to make of a clip's frames now, if there is one: the policy asks for it, and the clip is wanted."""
+    if proxied is None or proxied.options.mastering is not MasteringPolicy.APPROVED:
+        return None
+    if clip.frames is None or not clip.is_wanted:
+        return None
+    return PartInput(
+        video_id=proxied.video_id,
+        clip_id=clip_id,
+        version=clip.wanted_since,
+        frames=clip.frames,
+        source=proxied.source,
+        media=proxied.media,
+        index=proxied.index,
+        settings=settings,
+    )
+
+
+def part_key(order: PartInput) -> str:
+    """One key for each time that a clip becomes wanted."""
+    return f"part:{order.clip_id}:{order.version}"
+
+
+def _failure_event(video_id: UUID, run: int, phase: Literal["proxy", "master"], failure: Failure) -> Event:
     return VideoPreprocessFailed(video_id=video_id, run=run, phase=phase, failure=failure)
 
 
@@ -181,7 +269,7 @@ def proxied(order: ProxyInput, run: int, result: ProxyResult) -> Sequence[Event]
 
 def proxy_failed(order: ProxyInput, run: int, failure: Failure) -> Sequence[Event]:
     """The decode pass gave up."""
-    return (failure_event(order.video_id, run, "proxy", failure),)
+    return (_failure_event(order.video_id, run, "proxy", failure),)
 
 
 def master_started(order: MasterInput, run: int) -> Sequence[Event]:
@@ -206,4 +294,34 @@ def mastered(order: MasterInput, run: int, result: MasterResult) -> Sequence[Eve
 
 def master_failed(order: MasterInput, run: int, failure: Failure) -> Sequence[Event]:
     """The lossless pass gave up."""
-    return (failure_event(order.video_id, run, "master", failure),)
+    return (_failure_event(order.video_id, run, "master", failure),)
+
+
+def part_started(order: PartInput, run: int) -> Sequence[Event]:
+    """The clip's frames are being mastered."""
+    return (ClipMasteringStarted(video_id=order.video_id, clip_id=order.clip_id, run=run, version=order.version),)
+
+
+def part_mastered(order: PartInput, run: int, result: PartResult) -> Sequence[Event]:
+    """Export of the clip can start."""
+    return (
+        ClipMastered(
+            video_id=order.video_id,
+            clip_id=order.clip_id,
+            run=run,
+            version=order.version,
+            frames=order.frames,
+            master=result.master,
+            index=result.index,
+            frames_sha256=result.frames_sha256,
+        ),
+    )
+
+
+def part_failed(order: PartInput, run: int, failure: Failure) -> Sequence[Event]:
+    """The clip has no master."""
+    return (
+        ClipMasterFailed(
+            video_id=order.video_id, clip_id=order.clip_id, run=run, version=order.version, failure=failure
+        ),
+    )

@@ -1,4 +1,4 @@
-"""The work that preprocess declares: review media first, the lossless master behind them."""
+"""The work that preprocess declares: review media first, masters of approved clips next, masters of whole videos last."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from services.chassis.stage import Job, Limits
 from services.preprocess.domain import (
     MasterInput,
     MasterResult,
+    PartInput,
+    PartResult,
     ProxyInput,
     ProxyResult,
     marker,
     master_failed,
     master_started,
     mastered,
+    part_failed,
+    part_mastered,
+    part_started,
     proxied,
     proxy_failed,
     proxy_started,
@@ -43,4 +48,19 @@ MASTER = Job(
     failed=master_failed,
     marker=marker,
     limits=Limits(wall=timedelta(hours=48), memory_bytes=4_000_000_000),
+)
+
+PART = Job(
+    kind="part",
+    input=PartInput,
+    result=PartResult,
+    work="services.preprocess.work:make_masters_of_clips",
+    started=part_started,
+    succeeded=part_mastered,
+    failed=part_failed,
+    marker=marker,
+    batch=True,
+    limits=Limits(wall=timedelta(hours=24), memory_bytes=4_000_000_000),
+    # Somebody waits for the clip; nobody waits for a particular whole master.
+    priority=5,
 )

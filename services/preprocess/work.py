@@ -1,4 +1,4 @@
-"""The two passes over a source, each in a child process: objects in, objects out.
+"""The passes over a source, each in a child process: objects in, objects out.
 
 Everything is written under keys that follow from the video and the recipe, with bytes that follow from source and
 recipe, so that a repetition after a crash writes the same again.
@@ -6,16 +6,21 @@ recipe, so that a repetition after a crash writes the same again.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 
+from contracts.errors import HeatersError
 from contracts.events.v1.video import Proxy, ReviewAudio
 from contracts.values import ObjectRef
 from services.chassis.desk import Desk
 from services.media import features, frame_index, review_sound
-from services.media.master import make_master
+from services.media.frame_index import FrameIndex
+from services.media.master import make_master, make_part
 from services.media.probe import probe
 from services.media.review_media import make_review_media
-from services.preprocess.domain import MasterInput, MasterResult, ProxyInput, ProxyResult
+from services.preprocess.domain import MasterInput, MasterResult, PartInput, PartResult, ProxyInput, ProxyResult
 
 
 def make_proxy(order: ProxyInput, desk: Desk) -> ProxyResult:
@@ -78,6 +83,46 @@ def make_lossless_master(order: MasterInput, desk: Desk) -> MasterResult:
             index=_stored(made.index_path, order.folder, frame_index.CONTENT_TYPE, desk),
             frames_sha256=made.frames_sha256,
         )
+
+
+def make_masters_of_clips(orders: Sequence[PartInput], desk: Desk) -> Iterator[tuple[int, PartResult | HeatersError]]:
+    """Masters the frames of approved clips of one video; yields ``(place, result or error)`` as each is done.
+
+    Only the bytes that a clip needs are read, straight from the store.
+    """
+    total = sum(len(order.frames) for order in orders)
+    done = 0
+    for place in sorted(range(len(orders)), key=lambda place: orders[place].frames.start):
+        order = orders[place]
+        try:
+            yield place, _master_of_clip(order, desk, done, total)
+        except HeatersError as error:
+            yield place, error
+        done += len(order.frames)
+
+
+def _master_of_clip(order: PartInput, desk: Desk, before: int, total: int) -> PartResult:
+    out = desk.scratch / str(order.clip_id)
+    out.mkdir()
+    try:
+        with desk.step("decode and encode"), closing(desk.objects.open(order.source.key)) as source:
+            made = make_part(
+                source,
+                order.media,
+                FrameIndex.from_bytes(desk.objects.get_bytes(order.index.key)),
+                order.frames,
+                out,
+                order.settings,
+                lambda done, _: desk.progress(before + done, total, phase="master"),
+            )
+        with desk.step("store"):
+            return PartResult(
+                master=_stored(made.path, order.folder, "video/x-matroska", desk),
+                index=_stored(made.index_path, order.folder, frame_index.CONTENT_TYPE, desk),
+                frames_sha256=made.frames_sha256,
+            )
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
 
 
 def _fetched(source: ObjectRef, desk: Desk) -> Path:

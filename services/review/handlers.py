@@ -39,6 +39,8 @@ ENDS: dict[type[Event], str] = {
     video_events.VideoMastered: "preprocess/master",
     VideoScenesDetected: "scenes",
     video_events.VideoScenesFailed: "scenes",
+    clip_events.ClipMastered: "preprocess/part",
+    clip_events.ClipMasterFailed: "preprocess/part",
     clip_events.ClipExported: "export",
     clip_events.ClipExportFailed: "export",
     clip_events.ClipKeyframed: "embed",

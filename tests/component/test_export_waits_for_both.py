@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone
+from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone, ClipMastered
 from contracts.events.v1.video import Proxy, VideoMastered, VideoProxied
 from contracts.values import FrameRange, MasteringPolicy, MediaFacts, ObjectRef, Options, VideoFacts
 from services.chassis import migrations
@@ -52,13 +52,13 @@ def ref(name):
     return ObjectRef(key=name, size=1, sha256="a" * 64)
 
 
-def proxied(video):
+def proxied(video, policy=MasteringPolicy.EAGER):
     facts = VideoFacts(
         stream_index=0, codec="h264", width=2, height=2, pixel_format="yuv420p", rate=Fraction(25),
         timebase=Fraction(1, 25), packets=100,
     )  # fmt: skip
     return VideoProxied(
-        video_id=video, title="t", options=Options(), source=ref("s"), frames=100, rate=Fraction(25),
+        video_id=video, title="t", options=Options(mastering=policy), source=ref("s"), frames=100, rate=Fraction(25),
         duration=Fraction(4), index=ref("i"), features=ref("f"),
         proxy=Proxy(key="p", size=1, sha256="b" * 64, codec="avc1.42c01f", width=48, height=28),
         media=MediaFacts(container="mp4", duration=Fraction(4), video=facts),
@@ -97,6 +97,22 @@ async def test_work_is_queued_when_the_last_of_three_facts_arrives(runtime, orde
     (row,) = await work(runtime, video)
     assert (row.kind, row.state, row.clip_id, row.batch) == ("export", "waiting", clip, str(video))
     assert ExportInput.model_validate(row.input).footage.master == ref("m")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_where_approved_clips_are_mastered_each_waits_for_its_own(runtime, order):
+    video, clip, other = uuid4(), uuid4(), uuid4()
+    frames = FrameRange(start=0, end=10)
+    part = ClipMastered(
+        video_id=video, clip_id=clip, version=2, frames=frames, master=ref("m"), index=ref("mi"), frames_sha256="c" * 64
+    )
+    events = [proxied(video, MasteringPolicy.APPROVED), approved(video, clip), part]
+    await hear(runtime, approved(video, other))
+    for place in (*order, *order):
+        await hear(runtime, events[place], TRACE)
+    (row,) = await work(runtime, video)
+    assert (row.kind, row.clip_id, row.traceparent) == ("export", clip, TRACE)
+    assert ExportInput.model_validate(row.input).footage.part.frames == frames
 
 
 async def test_an_approval_and_a_master_at_the_same_moment_see_each_other(runtime):

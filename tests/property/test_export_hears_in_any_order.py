@@ -7,20 +7,29 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone
-from contracts.values import FrameRange
+from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone, ClipMastered
+from contracts.values import FrameRange, ObjectRef
 from services.export.domain import ClipFacts, heard
 
 VIDEO, CLIP = UUID(int=1), UUID(int=2)
 
 
-def history(steps: list[str]) -> list[ClipApproved | ClipArchived | ClipEditUndone]:
-    events: list[ClipApproved | ClipArchived | ClipEditUndone] = []
+def history(steps: list[str]) -> list[ClipApproved | ClipArchived | ClipEditUndone | ClipMastered]:
+    events: list[ClipApproved | ClipArchived | ClipEditUndone | ClipMastered] = []
     for version, step in enumerate(steps, start=2):
         said = {"video_id": VIDEO, "clip_id": CLIP, "edit_id": UUID(int=version), "version": version, "by": "me"}
         if step == "approve":
             frames = FrameRange(start=0, end=version)
             events.append(ClipApproved(**said, frames=frames, title=f"t{version}", profiles=("delivery-h264",)))
+        elif step == "master":
+            made = ObjectRef(key=f"m{version}", size=1, sha256="a" * 64)
+            facts = {
+                "frames": FrameRange(start=0, end=version),
+                "master": made,
+                "index": made,
+                "frames_sha256": "b" * 64,
+            }
+            events.append(ClipMastered(video_id=VIDEO, clip_id=CLIP, version=version, **facts))
         elif step == "archive":
             events.append(ClipArchived(**said))
         else:
@@ -28,7 +37,9 @@ def history(steps: list[str]) -> list[ClipApproved | ClipArchived | ClipEditUndo
     return events
 
 
-steps = st.lists(st.sampled_from(["approve", "undo approve", "archive", "undo archive", "undo skip"]), max_size=7)
+steps = st.lists(
+    st.sampled_from(["approve", "undo approve", "archive", "undo archive", "undo skip", "master"]), max_size=7
+)
 
 
 @given(steps, st.data())

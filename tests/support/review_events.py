@@ -204,6 +204,19 @@ def work_events(clip_id: UUID = CLIP, *, video_id: UUID = VIDEO, run: int = 1) -
     """Every event that review hears about a clip from the workers, by name."""
     about = {"video_id": video_id, "clip_id": clip_id}
     return {
+        "mastering_started": clip.ClipMasteringStarted(**about, run=run, version=2),
+        "mastered": clip.ClipMastered(
+            **about,
+            run=run,
+            version=2,
+            frames=FrameRange(start=0, end=100),
+            master=stored("clips/101/master/m/master.mkv"),
+            index=stored("clips/101/master/m/index.bin"),
+            frames_sha256="a" * 64,
+        ),
+        "master_failed": clip.ClipMasterFailed(
+            **about, run=run, version=2, failure=failure("media.pictures_change", "preprocess")
+        ),
         "export_started": clip.ClipExportStarted(**about, run=run),
         "exported": exported(clip_id, video_id=video_id, run=run),
         "export_failed": clip.ClipExportFailed(**about, run=run, failure=failure("export.disk_full", "export")),

@@ -8,11 +8,20 @@ from uuid import UUID
 import pytest
 
 from contracts.errors import Permanent
-from contracts.events.v1.clip import ClipApproved, ClipCleaned, ClipExported, ClipExportStarted
+from contracts.events.v1.clip import (
+    ClipApproved,
+    ClipArchived,
+    ClipCleaned,
+    ClipEditUndone,
+    ClipExported,
+    ClipExportStarted,
+    ClipMastered,
+)
 from contracts.values import (
     AudioFacts,
     Deliverable,
     FrameRange,
+    MasteringPolicy,
     MediaFacts,
     ObjectRef,
     Verdict,
@@ -35,6 +44,7 @@ from services.export.domain import (
 from services.export.jobs import CLEAN, EXPORT
 
 VIDEO, CLIP = UUID(int=1), UUID(int=2)
+EAGER, APPROVED = MasteringPolicy.EAGER, MasteringPolicy.APPROVED
 
 
 def ref(key: str, digit: str = "a") -> ObjectRef:
@@ -70,9 +80,39 @@ def approval(version: int = 2, **changes: object) -> ClipApproved:
 
 def test_a_clip_is_due_once_it_is_approved_and_there_is_footage():
     facts = heard(ClipFacts(), approval())
-    assert due(ClipFacts(), footage()) is None
-    assert due(facts, None) is None
-    assert due(facts, footage()).clip_id == CLIP
+    assert due(ClipFacts(), footage(), EAGER) is None
+    assert due(facts, None, EAGER) is None
+    assert due(facts, footage(), EAGER).clip_id == CLIP
+
+
+def mastered(version: int = 2, run: int = 1, **changes: object) -> ClipMastered:
+    said = {"frames": FrameRange(start=0, end=10), "master": ref("m"), "index": ref("mi"), "frames_sha256": "c" * 64}
+    return ClipMastered(video_id=VIDEO, clip_id=CLIP, version=version, run=run, **{**said, **changes})
+
+
+def folded(*events: object) -> ClipFacts:
+    facts = ClipFacts()
+    for event in events:
+        facts = heard(facts, event)
+    return facts
+
+
+def test_where_approved_clips_are_mastered_a_clip_is_due_with_the_master_of_its_own_frames():
+    assert due(folded(approval()), footage(), APPROVED) is None
+    assert due(folded(mastered()), footage(), APPROVED) is None
+    for facts in (folded(approval(), mastered()), folded(mastered(), approval())):
+        part = due(facts, footage(), APPROVED).footage.part
+        assert (part.frames, part.master, part.index) == (approval().frames, ref("m"), ref("mi"))
+    assert due(folded(approval(), mastered(frames=FrameRange(start=0, end=9))), footage(), APPROVED) is None
+
+
+def test_a_master_that_went_with_an_archived_clip_is_waited_for_again():
+    said = {"video_id": VIDEO, "clip_id": CLIP, "edit_id": UUID(int=9), "by": "me"}
+    back = (ClipArchived(**said, version=3), ClipEditUndone(**said, version=4, undone="archive"))
+    facts = folded(approval(), mastered(), *back)
+    assert due(facts, footage(), APPROVED) is None
+    assert due(heard(facts, mastered(4)), footage(), APPROVED) is not None
+    assert heard(heard(facts, mastered(4)), mastered(2)) == heard(facts, mastered(4))
 
 
 def test_another_approval_is_another_piece_of_work():

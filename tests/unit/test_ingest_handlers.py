@@ -48,15 +48,12 @@ async def test_without_a_key_each_event_is_a_video_of_its_own():
     assert (await heard(request)).work[0].video_id != again.work[0].video_id
 
 
-async def test_mastering_by_approval_is_refused_in_words():
-    options = Options(mastering=MasteringPolicy.APPROVED)
+@pytest.mark.parametrize("policy", MasteringPolicy)
+async def test_every_mastering_policy_is_taken(policy):
+    options = Options(mastering=policy)
     ledger = await heard(IngestRequested(source=ObjectSource(key="x"), options=options, idempotency_key=KEY))
-    assert ledger.work == []
-    accepted, rejected = ledger.events
-    assert accepted.options == options
-    assert rejected.TYPE == "heaters.video.rejected.v1"
-    assert (rejected.failure.code, rejected.failure.trace_id) == ("ingest.mastering_not_supported", "ab" * 16)
-    assert "eager" in rejected.failure.message
+    assert [event.options for event in ledger.events] == [options]
+    assert [asked.order.options for asked in ledger.work] == [options]
 
 
 @pytest.mark.parametrize("profile", ["delivery-h264", "no-such-profile"])

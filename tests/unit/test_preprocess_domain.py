@@ -6,19 +6,23 @@ from uuid import UUID
 
 import pytest
 
-from contracts.errors import Permanent
-from contracts.events.v1.video import Proxy, VideoDownloaded, VideoMastered, VideoPreprocessFailed, VideoProxied
-from contracts.values import Failure, MasteringPolicy, MediaFacts, ObjectRef, Options, VideoFacts
+from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone
+from contracts.events.v1.video import Proxy, VideoDownloaded, VideoMastered, VideoProxied
+from contracts.values import Failure, FrameRange, MasteringPolicy, MediaFacts, ObjectRef, Options, VideoFacts
 from services.media.recipes import MasterSettings, ReviewSettings
 from services.preprocess import handlers
 from services.preprocess.domain import (
+    ClipFacts,
     MasterResult,
+    PartResult,
     ProxyInput,
     ProxyResult,
+    heard,
     master_order,
+    part_order,
     proxy_order,
 )
-from services.preprocess.jobs import MASTER, PROXY
+from services.preprocess.jobs import MASTER, PART, PROXY
 from services.preprocess.settings import Settings
 from tests.support.fake_ledger import FakeLedger
 
@@ -78,12 +82,10 @@ async def test_a_duplicate_is_not_processed_again():
     assert not ledger.events
 
 
-async def test_mastering_of_approved_ranges_is_refused_in_words():
+async def test_mastering_of_approved_ranges_waits_for_approvals():
     ledger = await accept(downloaded(MasteringPolicy.APPROVED))
-    assert not ledger.work
-    [event] = ledger.events
-    assert isinstance(event, VideoPreprocessFailed)
-    assert event.failure.code == "preprocess.mastering_not_supported"
+    assert [asked.kind for asked in ledger.work] == ["proxy"]
+    assert not ledger.events
 
 
 def test_a_video_without_master_is_mastered_when_its_frames_are_counted():
@@ -119,9 +121,62 @@ def test_other_settings_lie_in_another_place():
     assert PROXY.marker(one) == PROXY.marker(ProxyInput.model_validate_json(one.model_dump_json()))
 
 
-def test_approved_mastering_is_no_order():
-    with pytest.raises(Permanent):
-        master_order(downloaded(MasteringPolicy.APPROVED), MasterSettings())
+CLIP = UUID(int=70)
+
+
+def proxied(mastering: MasteringPolicy = MasteringPolicy.APPROVED) -> VideoProxied:
+    [event, *_] = PROXY.succeeded(proxy_order(downloaded(mastering), ReviewSettings()), 1, proxy_result())
+    return event
+
+
+def said(version: int, **more):
+    return {"video_id": VIDEO, "clip_id": CLIP, "edit_id": UUID(int=version), "version": version, "by": "me", **more}
+
+
+def told(*events) -> ClipFacts:
+    facts = ClipFacts()
+    for event in events:
+        facts = heard(facts, event)
+    return facts
+
+
+APPROVED = ClipApproved(**said(2), frames=FrameRange(start=2, end=7), title="t", profiles=("delivery-h264",))
+UNDONE = ClipEditUndone(**said(3), undone="approve")
+ARCHIVED = ClipArchived(**said(3))
+TAKEN_BACK = ClipEditUndone(**said(4), undone="archive")
+
+
+@pytest.mark.parametrize(
+    ("events", "since"),
+    [
+        ((), None),
+        ((APPROVED,), 2),
+        ((APPROVED, UNDONE), None),
+        ((UNDONE, APPROVED), None),
+        ((APPROVED, ARCHIVED), None),
+        ((TAKEN_BACK, ARCHIVED, APPROVED), 4),
+        ((APPROVED, UNDONE, APPROVED.model_copy(update={"version": 4})), 4),
+    ],
+)
+def test_a_clip_is_mastered_while_it_is_wanted_and_once_for_each_time_it_becomes_so(events, since):
+    order = part_order(CLIP, told(*events), proxied(), MasterSettings())
+    assert (order.version if order else None) == since
+    if order:
+        assert (order.frames, order.source) == (APPROVED.frames, REF)
+        assert PART.marker(order).startswith(f"clips/{CLIP}/")
+        result = PartResult(master=REF, index=REF, frames_sha256="1" * 64)
+        [mastered] = PART.succeeded(order, 1, result)
+        assert (mastered.version, mastered.frames) == (since, APPROVED.frames)
+
+
+@pytest.mark.parametrize("policy", [MasteringPolicy.EAGER, MasteringPolicy.NONE])
+def test_other_policies_master_no_clip(policy):
+    assert part_order(CLIP, told(APPROVED), proxied(policy), MasterSettings()) is None
+
+
+def test_approved_mastering_announces_no_master_of_the_whole():
+    order = proxy_order(downloaded(MasteringPolicy.APPROVED), ReviewSettings())
+    assert [type(event) for event in PROXY.succeeded(order, 1, proxy_result())] == [VideoProxied]
 
 
 def test_the_service_itself_loads_no_codec_library():

@@ -46,6 +46,9 @@ grouped            +        +        +        +        +        +        +      
 ungrouped          +        +        +        +        +        +        +        +        +        +        +        +        +        +        +
 superseded         supers.  supers.  =        supers.  supers.  supers.  supers.  supers.  supers.  supers.  supers.  supers.  supers.  supers.  supers.
 undone             +        +        +        pending  pending  pending  pending  pending  pending  pending  pending  pending  pending  +        +
+mastering_started  +        +        +        +        +        +        +        +        +        +        +        +        +        +        +
+mastered           +        +        +        +        +        +        +        +        +        +        +        +        +        +        +
+master_failed      +        +        +        ex-fail  +        +        +        +        +        +        +        +        +        +        +
 export_started     +        +        +        ex-ing   =        =        =        =        =        =        =        =        =        =        =
 exported           +        +        +        ex-ed    ex-ed    ex-ed    =        =        =        =        =        =        =        =        =
 export_failed      +        +        +        ex-fail  ex-fail  =        =        =        =        =        =        =        =        =        =

@@ -14,8 +14,10 @@ from contracts.values import (
     Failure,
     FrameRange,
     Keyframe,
+    ObjectRef,
     ProfileName,
     Run,
+    Sha256,
     Tag,
     Title,
 )
@@ -113,6 +115,40 @@ class ClipEditUndone(ClipEvent):
     version: Version = 1
     by: Actor
     undone: Literal["approve", "skip", "archive", "group", "ungroup", "split", "merge", "trim"]
+
+
+class ClipMasteringStarted(ClipEvent):
+    """The frames of an approved clip are being mastered: its video asks for masters of approved ranges only."""
+
+    TYPE: ClassVar[str] = "heaters.clip.mastering_started.v1"
+
+    run: Run = 1
+    version: Version = 1
+
+
+class ClipMastered(ClipEvent):
+    """Export of this clip can start: a lossless master of its frames exists."""
+
+    TYPE: ClassVar[str] = "heaters.clip.mastered.v1"
+
+    run: Run = 1
+    version: Annotated[int, Field(ge=1, description="The clip's version since which it is wanted.")] = 1
+    frames: Annotated[FrameRange, Field(description="The frames of the video that the master holds.")]
+    master: ObjectRef
+    index: Annotated[ObjectRef, Field(description="The master's own frame index, which counts from its first frame.")]
+    frames_sha256: Annotated[
+        Sha256, Field(description="Digest over these decoded frames of the source, equal to the master's.")
+    ]
+
+
+class ClipMasterFailed(ClipEvent):
+    """No master of the clip's frames could be made; an operator may resume."""
+
+    TYPE: ClassVar[str] = "heaters.clip.master_failed.v1"
+
+    run: Run = 1
+    version: Version = 1
+    failure: Failure
 
 
 class ClipExportStarted(ClipEvent):

@@ -134,7 +134,10 @@ class VideoProxied(VideoEvent):
 
 
 class VideoMastered(VideoEvent):
-    """Export can start. ``master`` is absent when the policy is to decode the source itself."""
+    """Export can start. ``master`` is absent when the policy is to decode the source itself.
+
+    With the policy ``approved`` there is no such fact: each clip has a master of its own, told by ``ClipMastered``.
+    """
 
     TYPE: ClassVar[str] = "heaters.video.mastered.v1"
 

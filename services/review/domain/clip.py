@@ -28,6 +28,9 @@ from contracts.events.v1.clip import (
     ClipKeyframed,
     ClipKeyframeFailed,
     ClipKeyframingStarted,
+    ClipMastered,
+    ClipMasterFailed,
+    ClipMasteringStarted,
     ClipSkipped,
     ClipSuperseded,
     ClipUngrouped,
@@ -109,6 +112,7 @@ class Facts(Value):
     born: ClipCreated | None = None
     decisions: tuple[Decision, ...] = ()
     withdrawals: tuple[Withdrawal, ...] = ()
+    master: Mark | None = None
     export: Mark | None = None
     exported: ClipExported | None = None
     keyframe: Mark | None = None
@@ -207,6 +211,12 @@ def _change(facts: Facts, event: Event) -> dict[str, object]:
             return {
                 "withdrawals": tuple(sorted({*facts.withdrawals, withdrawal}, key=lambda w: (w.version, w.edit_id)))
             }
+        case ClipMasteringStarted():
+            return {"master": furthest(facts.master, Mark(run=event.run, outcome=Outcome.STARTED))}
+        case ClipMasterFailed():
+            return {"master": furthest(facts.master, _failed(event.run, event.failure))}
+        case ClipMastered():
+            return {"master": furthest(facts.master, Mark(run=event.run, outcome=Outcome.SUCCEEDED))}
         case ClipExportStarted():
             return {"export": furthest(facts.export, Mark(run=event.run, outcome=Outcome.STARTED))}
         case ClipExportFailed():
@@ -278,6 +288,8 @@ def _delivery(facts: Facts) -> ClipState:
         (facts.embedding, (ClipState.EMBEDDING, ClipState.EMBEDDING_FAILED, ClipState.EMBEDDED)),
         (facts.keyframe, (ClipState.KEYFRAMING, ClipState.KEYFRAME_FAILED, ClipState.KEYFRAMED)),
         (facts.export, (ClipState.EXPORTING, ClipState.EXPORT_FAILED, ClipState.EXPORTED)),
+        # A clip whose frames could not be mastered cannot be exported; while they are, it waits as any approved one.
+        (facts.master, (ClipState.REVIEW_APPROVED, ClipState.EXPORT_FAILED, ClipState.REVIEW_APPROVED)),
     ):
         if mark is not None:
             return states[mark.outcome - 1]
@@ -287,7 +299,7 @@ def _delivery(facts: Facts) -> ClipState:
 def error(facts: Facts) -> Failure | None:
     """Why the clip stands in a failed state; none in any other."""
     mark = {
-        ClipState.EXPORT_FAILED: facts.export,
+        ClipState.EXPORT_FAILED: facts.export or facts.master,
         ClipState.KEYFRAME_FAILED: facts.keyframe,
         ClipState.EMBEDDING_FAILED: facts.embedding,
     }.get(status(facts))
