@@ -149,6 +149,7 @@ def test_archives_are_the_same_bit_for_bit_whatever_was_mastered(shelf: Shelf, t
 
 def test_deliveries_are_the_same_files_whatever_was_mastered(shelf: Shelf, tmp_path: Path) -> None:
     made = {policy: delivered(shelf, policy, "delivery-h264", tmp_path) for policy in shelf.footages}
+    left_out = int(shelf.source.name == "negative.mp4")  # Its edit list leaves out the first picture.
     for place, (start, end) in enumerate(CLIPS):
         eager, approved, none = (content(made[policy][place]) for policy in ("eager", "approved", "none"))
         assert eager[0] == approved[0] == none[0]
@@ -156,7 +157,9 @@ def test_deliveries_are_the_same_files_whatever_was_mastered(shelf: Shelf, tmp_p
         assert np.array_equal(eager[1], none[1])
         assert len({made[policy][place].read_bytes() for policy in made}) == 1
         with av.open(str(made["approved"][place])) as file:
-            assert [read_number(luma_of(frame)) for frame in file.decode(video=0)] == list(range(start, end))
+            assert [read_number(luma_of(frame)) for frame in file.decode(video=0)] == list(
+                range(start + left_out, end + left_out)
+            )
 
 
 def test_a_part_is_small_and_lies_among_the_clips_own_objects(shelf: Shelf) -> None:
