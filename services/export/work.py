@@ -58,8 +58,8 @@ from services.media.decode import AudioSource, FrameSource
 from services.media.footage import Footage as CutFrom
 from services.media.footage import Frames, Sounds
 from services.media.frame_index import FrameIndex
-from services.media.pictures import picture_size
 from services.media.part import PartFrames, PartSounds, SourceSounds
+from services.media.pictures import picture_size
 from services.media.profiles import Profile
 from services.media.render import Budget, Captions, Cut, Rendered, Sidecar
 from services.media.rendition import Rendition

@@ -6,7 +6,6 @@ import uuid
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -16,7 +15,8 @@ from contracts.errors import Permanent
 from contracts.values import FrameRange, Options
 from services.chassis.desk import Desk
 from services.chassis.objects import FolderStore
-from services.export.domain import ExportInput, ExportResult, Footage, Part, Plan
+from services.export.domain import ExportInput, ExportResult, Footage, Part
+from services.export.settings import Settings
 from services.export.work import export_clips
 from services.media.decode import AudioSource, FrameSource
 from services.media.digest import FrameDigest
@@ -61,7 +61,7 @@ class Shelf:
 
 def desk(store: FolderStore, scratch: Path) -> Desk:
     scratch.mkdir(parents=True, exist_ok=True)
-    return Desk(SimpleNamespace(plan=Plan()), store, scratch, scratch)
+    return Desk(Settings(_env_file=None), store, scratch, scratch)
 
 
 @pytest.fixture(scope="module", params=SOURCES)
