@@ -14,8 +14,9 @@ from uuid import UUID
 
 import typer
 
-from console import show, stack, timeline
+from console import show, stack
 from console.home import REPOSITORY, find_home
+from services.chassis import timeline
 
 if TYPE_CHECKING:
     from console.api import Api

@@ -15,7 +15,8 @@ from rich.table import Column, Table
 from rich.text import Text
 from rich.tree import Tree
 
-from console import outcome, timeline
+from console import outcome
+from services.chassis import timeline
 
 out = Console() if sys.stdout.isatty() else Console(width=200)
 """A pipe has no width of its own; a narrow guess would break ids apart."""

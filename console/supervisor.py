@@ -488,6 +488,7 @@ class Supervisor:
                 "HEATERS_HTTP_HOST": "127.0.0.1",
                 "HEATERS_HTTP_PORT": str(part.port),
                 "HEATERS_TEMP_DIR": str(scratch),
+                "HEATERS_REVIEW_SEARCH_URL": self.addresses.get("HEATERS_EMBED_URL", ""),
             }
             return await self.preloader.fork(
                 part.name, f"services.{part.name}", log=self.home.log(part.name), environment=environment

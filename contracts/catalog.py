@@ -70,6 +70,8 @@ CATALOG: tuple[Entry, ...] = (
     _clip(clip.ClipMasteringStarted, "preprocess", "review"),
     _clip(clip.ClipMastered, "preprocess", "review", "export"),
     _clip(clip.ClipMasterFailed, "preprocess", "review"),
+    _clip(clip.ClipTagged, "review"),
+    _clip(clip.ClipNoted, "review"),
     _clip(clip.ClipExportStarted, "export", "review"),
     _clip(clip.ClipExported, "export", "review", "embed"),
     _clip(clip.ClipExportFailed, "export", "review"),

@@ -77,7 +77,7 @@ async def _serve(stage: Stage, settings: ChassisSettings) -> None:
     if settings.migrate_on_start:
         await _migrate(stage, settings)
     runtime = open_runtime(stage, settings)
-    listening = health.bind(settings, has_api=stage.http is not None)
+    listening = health.bind(settings, has_api=stage.http is not None and not stage.own_door)
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
@@ -113,7 +113,7 @@ async def run_loops(runtime: Runtime, stop: asyncio.Event) -> None:
     with contextlib.suppress(*PASSING):
         await runtime.telemetry.flush(runtime.engine)
     await asyncio.to_thread(runtime.telemetry.shutdown)
-    await runtime.engine.dispose()
+    await runtime.close()
     for task in done - {stopping}:
         if not task.cancelled() and (raised := task.exception()):
             log.error("The %s loop ended; the service must start afresh.", task.get_name(), exc_info=raised)

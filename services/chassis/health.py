@@ -96,7 +96,8 @@ def build(runtime: Runtime) -> Starlette:
     if runtime.stage.http is not None:
         app = runtime.stage.http(runtime)
         token = runtime.settings.http_token.get_secret_value()
-        routes.append(Mount("/", TokenGate(app, token) if token else app))
+        is_gated = token and not runtime.stage.own_door
+        routes.append(Mount("/", TokenGate(app, token) if is_gated else app))
     return Starlette(routes=routes)
 
 
@@ -123,7 +124,7 @@ async def _outbox(runtime: Runtime) -> float:
 
 def bind(settings: ChassisSettings, *, has_api: bool) -> socket.socket:
     """The listening socket. Raises ``Permanent`` when an API would be open to others without a token."""
-    exposed = not _is_loopback(settings.http_host)
+    exposed = not is_loopback(settings.http_host)
     if exposed and has_api and not settings.http_token.get_secret_value():
         raise Permanent(
             f"HEATERS_HTTP_HOST={settings.http_host} would open the API to other machines without a token. "
@@ -137,7 +138,8 @@ def bind(settings: ChassisSettings, *, has_api: bool) -> socket.socket:
     return listening
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own."""
     if host == "localhost":
         return True
     try:

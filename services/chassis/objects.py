@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -57,6 +58,15 @@ class StoreUnavailable(Transient):
     code = "objects.unavailable"
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of an object, with the size and the digest of the whole it was cut from."""
+
+    data: bytes
+    size: int
+    sha256: str
+
+
 class ObjectStore(Protocol):
     """What services and work functions may do with objects."""
 
@@ -71,6 +81,9 @@ class ObjectStore(Protocol):
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
         """Bytes ``[start, end)``, cut at the object's end."""
+
+    def get_piece(self, key: str, start: int, end: int) -> Piece:
+        """Bytes ``[start, end)``, cut at the object's end, and what object they are of; ``start`` lies inside it."""
 
     def fetch(self, ref: ObjectRef, path: Path, *, progress: Progress | None = None) -> Path:
         """Downloads to a path and proves size and SHA-256; ``ObjectDamaged`` if they differ."""
@@ -209,6 +222,13 @@ class FolderStore:
         with self._existing(key).open("rb") as file:
             file.seek(start)
             return file.read(max(0, end - start))
+
+    def get_piece(self, key: str, start: int, end: int) -> Piece:
+        data = self.get_range(key, start, end)
+        ref = self.head(key)
+        if ref is None:
+            raise _missing(key)
+        return Piece(data, ref.size, ref.sha256)
 
     def fetch(self, ref: ObjectRef, path: Path, *, progress: Progress | None = None) -> Path:
         shutil.copyfile(self._existing(ref.key), path)
@@ -430,6 +450,20 @@ class S3Store:
                 found = self.head(key)
                 cut = min(end, found.size) if found else end
                 return self._get_range(key, start, cut) if start < cut < end else b""
+
+    def get_piece(self, key: str, start: int, end: int) -> Piece:
+        with _translated(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=_checked(key), Range=f"bytes={start}-{end - 1}")
+            data: bytes = answer["Body"].read()
+        total = answer.get("ContentRange", "").rpartition("/")[2]
+        sha256 = answer.get("Metadata", {}).get(SHA256)
+        if total.isdecimal() and sha256:
+            return Piece(data, int(total), sha256)
+        # Not every server tells of the whole when asked for a part.
+        ref = self.head(key)
+        if ref is None:
+            raise _missing(key)
+        return Piece(data, ref.size, ref.sha256)
 
     def _get_range(self, key: str, start: int, end: int) -> bytes:
         body: bytes = self._client.get_object(Bucket=self._bucket, Key=_checked(key), Range=f"bytes={start}-{end - 1}")[

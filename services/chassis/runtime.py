@@ -6,7 +6,7 @@ Handlers see a ``Ledger``, work functions a ``Desk``; loops and HTTP interfaces 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -46,9 +46,17 @@ class Runtime:
     clock: Callable[[], datetime] = utc_now
     pulse: Pulse = field(default_factory=Pulse)
     relay: Relay = field(init=False)
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What is to be closed when the service ends, in this order."""
 
     def __post_init__(self) -> None:
         self.relay = Relay(self.settings, self.stage.name, self.engine, self.bell, self.watch)
+
+    async def close(self) -> None:
+        """Ends what the service holds open."""
+        for close in self.closing:
+            await close()
+        await self.engine.dispose()
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, cause: str = "", event_id: UUID | None = None) -> AsyncIterator[Ledger]:

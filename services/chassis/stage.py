@@ -103,6 +103,8 @@ class Stage:
     jobs: tuple[Job[Any, Any], ...] = ()
     http: Callable[[Runtime], ASGIApp] | None = None
     loops: tuple[Callable[[Runtime], Awaitable[None]], ...] = ()
+    own_door: bool = False
+    """Whether the API finds out by itself who asks, and lets nobody in without a token but on loopback."""
 
     def __post_init__(self) -> None:
         for event_type in self.routes.handlers:

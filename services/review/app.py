@@ -21,4 +21,4 @@ def _http(runtime: Runtime) -> ASGIApp:
     return create_api(runtime)
 
 
-STAGE = Stage(name="review", settings=Settings, routes=routes, http=_http, loops=(sweep,))
+STAGE = Stage(name="review", settings=Settings, routes=routes, http=_http, loops=(sweep,), own_door=True)

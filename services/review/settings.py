@@ -43,6 +43,12 @@ class Settings(ChassisSettings):
         description="Whether pages send uploads straight to the object store, which must then answer CORS for their origin; "
         "otherwise through the service itself.",
     )
+    review_rate: float = Field(
+        200.0, gt=0, le=100_000, description="Requests a second that one caller may make for long; media count a tenth."
+    )
+    review_search_url: str = Field(
+        "", description="Address of the service that searches; empty: this installation does not search."
+    )
 
     @field_validator("review_patience")
     @classmethod

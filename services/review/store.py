@@ -60,13 +60,14 @@ _CLIPS = text("""
 """)
 _SAVE_CLIP = text("""
     INSERT INTO clip (id, video_id, slot, start_frame, end_frame, occupies, facts, state, version, origin, parents, children,
-        grouped_with, tags, confidence, approved_by, last_edit, is_virtual, manifest_key, error, traceparent, created_at,
+        grouped_with, tags, note, confidence, approved_by, last_edit, is_virtual, manifest_key, error, traceparent, created_at,
         state_since, changed_at)
     VALUES (:id, :video_id, int8range(:slot_start, :slot_end), :start_frame, :end_frame, :occupies, cast(:facts AS jsonb),
-        :state, :version, :origin, :parents, :children, :grouped_with, :tags, :confidence, :approved_by, :last_edit,
+        :state, :version, :origin, :parents, :children, :grouped_with, :tags, :note, :confidence, :approved_by, :last_edit,
         :is_virtual, :manifest_key, cast(:error AS jsonb), :traceparent, :created_at, :state_since, :changed_at)
     ON CONFLICT (id) DO UPDATE SET occupies = EXCLUDED.occupies, facts = EXCLUDED.facts, state = EXCLUDED.state,
         version = EXCLUDED.version, children = EXCLUDED.children, grouped_with = EXCLUDED.grouped_with,
+        tags = EXCLUDED.tags, note = EXCLUDED.note,
         approved_by = EXCLUDED.approved_by, last_edit = EXCLUDED.last_edit, is_virtual = EXCLUDED.is_virtual,
         manifest_key = EXCLUDED.manifest_key, error = EXCLUDED.error, state_since = EXCLUDED.state_since,
         changed_at = EXCLUDED.changed_at
@@ -74,16 +75,21 @@ _SAVE_CLIP = text("""
 _FORGET_CLIPS = text("DELETE FROM clip WHERE video_id = :id")
 
 _SAVE_EDIT = text("""
-    INSERT INTO edit (id, video_id, kind, by, command, clips, events, idempotency_key, made_at, release_at)
-    VALUES (:id, :video_id, :kind, :by, cast(:command AS jsonb), :clips, :events, :idempotency_key, :made_at, :release_at)
+    INSERT INTO edit (id, video_id, kind, by, command, clips, events, idempotency_key, made_at, release_at, redo_of)
+    VALUES (:id, :video_id, :kind, :by, cast(:command AS jsonb), :clips, :events, :idempotency_key, :made_at, :release_at,
+        :redo_of)
     ON CONFLICT (id) DO NOTHING
 """)
-_EDIT_COLUMNS = "id, video_id, kind, by, command, clips, events, idempotency_key, made_at, release_at, undone_by"
+_EDIT_COLUMNS = "id, video_id, kind, by, command, clips, events, idempotency_key, made_at, release_at, undone_by, redo_of, redone_by"
 _EDIT = text(f"SELECT {_EDIT_COLUMNS} FROM edit WHERE id = :id")  # noqa: S608
 _EDIT_BY_KEY = text(
     f"SELECT {_EDIT_COLUMNS} FROM edit WHERE video_id = :video_id AND idempotency_key = :key"  # noqa: S608
 )
 _UNDONE = text("UPDATE edit SET undone_by = :undo WHERE id = :id")
+_REDONE = text("UPDATE edit SET redone_by = :redo WHERE id = :id")
+_PENDING = text("""
+    SELECT id FROM clip WHERE video_id = :video_id AND state = 'pending_review' AND occupies ORDER BY start_frame LIMIT :limit
+""")
 
 _SAVE_PROGRESS = text("""
     INSERT INTO progress (work_id, video_id, clip_id, stage, kind, body, changed_at)
@@ -134,6 +140,8 @@ class EditRow:
     release_at: datetime
     idempotency_key: str | None = None
     undone_by: UUID | None = None
+    redo_of: UUID | None = None
+    redone_by: UUID | None = None
 
 
 async def log_events(session: AsyncSession, entries: Sequence[Logged]) -> None:
@@ -262,6 +270,7 @@ async def save_edits(session: AsyncSession, edits: Sequence[EditRow]) -> None:
                     "idempotency_key": edit.idempotency_key,
                     "made_at": edit.made_at,
                     "release_at": edit.release_at,
+                    "redo_of": edit.redo_of,
                 }
                 for edit in edits
             ],
@@ -281,6 +290,16 @@ async def find_edit_by_key(session: AsyncSession, video_id: UUID, key: str) -> E
 async def mark_undone(session: AsyncSession, edit_id: UUID, undo: UUID) -> None:
     """Notes which edit took another back."""
     await session.execute(_UNDONE, {"id": edit_id, "undo": undo})
+
+
+async def mark_redone(session: AsyncSession, edit_id: UUID, redo: UUID) -> None:
+    """Notes which edit made an undone one again."""
+    await session.execute(_REDONE, {"id": edit_id, "redo": redo})
+
+
+async def pending_clips(session: AsyncSession, video_id: UUID, limit: int) -> list[UUID]:
+    """A video's clips that wait for a decision, in the order of their frames."""
+    return list((await session.execute(_PENDING, {"video_id": video_id, "limit": limit})).scalars())
 
 
 async def save_progress(session: AsyncSession, event: StageProgress, at: datetime) -> None:
@@ -347,7 +366,8 @@ def _clip_values(ordinal: int, row: ClipRow) -> dict[str, Any]:
         "parents": list(facts.born.parents),
         "children": list(facts.children),
         "grouped_with": list(facts.group),
-        "tags": list(facts.born.tags),
+        "tags": list(facts.tags),
+        "note": facts.note,
         "confidence": facts.born.confidence,
         "approved_by": facts.approved_by,
         "last_edit": facts.last_edit,

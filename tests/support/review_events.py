@@ -249,5 +249,7 @@ def edit_events(clip_id: UUID = CLIP) -> dict[str, Event]:
         "grouped": clip.ClipGrouped(**about, group=(clip_id, UUID(int=102))),
         "ungrouped": clip.ClipUngrouped(**about, group=(UUID(int=102),)),
         "superseded": clip.ClipSuperseded(**about, children=(UUID(int=103), UUID(int=104))),
+        "tagged": clip.ClipTagged(**about, tags=("tag", "other")),
+        "noted": clip.ClipNoted(**about, note="Look twice."),
         "undone": clip.ClipEditUndone(**{**about, "edit_id": EDIT}, undone="approve"),
     }

@@ -120,4 +120,4 @@ async def review_service(settings: dict, folder, **more):
         yield review
     finally:
         await review.http.aclose()
-        await runtime.engine.dispose()
+        await runtime.close()

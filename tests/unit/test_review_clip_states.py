@@ -49,6 +49,8 @@ undone             +        +        +        pending  pending  pending  pending
 mastering_started  +        +        +        +        +        +        +        +        +        +        +        +        +        +        +
 mastered           +        +        +        +        +        +        +        +        +        +        +        +        +        +        +
 master_failed      +        +        +        ex-fail  +        +        +        +        +        +        +        +        +        +        +
+tagged             +        +        +        +        +        +        +        +        +        +        +        +        +        +        +
+noted              +        +        +        +        +        +        +        +        +        +        +        +        +        +        +
 export_started     +        +        +        ex-ing   =        =        =        =        =        =        =        =        =        =        =
 exported           +        +        +        ex-ed    ex-ed    ex-ed    =        =        =        =        =        =        =        =        =
 export_failed      +        +        +        ex-fail  ex-fail  =        =        =        =        =        =        =        =        =        =

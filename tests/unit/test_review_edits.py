@@ -16,9 +16,12 @@ from services.review.domain.edits import (
     EditKind,
     GroupClips,
     MergeClips,
+    NoteClips,
+    RedoEdit,
     SkipClips,
     SplitClip,
     Stale,
+    TagClips,
     Target,
     TrimClip,
     Unchanged,
@@ -115,6 +118,20 @@ COMMANDS_BY_STATE = {
         "SUPERSEDED": "! clip_superseded",
         "APPROVED": "! clip_approved",
     },
+    "tag": {
+        "PENDING": "same",
+        "SKIPPED": "same",
+        "ARCHIVED": "! clip_archived",
+        "SUPERSEDED": "! clip_superseded",
+        "APPROVED": "same",
+    },
+    "note": {
+        "PENDING": "same",
+        "SKIPPED": "same",
+        "ARCHIVED": "! clip_archived",
+        "SUPERSEDED": "! clip_superseded",
+        "APPROVED": "same",
+    },
     "undo": {
         "PENDING": "! unknown_edit",
         "SKIPPED": "pending_review",
@@ -174,6 +191,8 @@ def command(name, board):
         "split": SplitClip(one[0], 50),
         "merge": MergeClips(two),
         "trim": TrimClip(one[0], FrameRange(start=10, end=90)),
+        "tag": TagClips(one, add=("city",)),
+        "note": NoteClips(one, "Look twice."),
         "undo": UndoEdit(edit, kind.get(status(board[CLIP]), EditKind.APPROVE), released=True),
     }[name]
 
@@ -387,3 +406,106 @@ def test_an_archive_is_undone_before_its_release_and_an_undo_never():
     with pytest.raises(Refused) as refusal:
         decide(board, UndoEdit(edit, EditKind.UNDO), CONTEXT)
     assert refusal.value.code == "review.undo_is_final"
+
+
+LATER = [Context(UUID(int=910 + number), "bob", "A film", ("delivery-h264",)) for number in range(8)]
+
+
+def test_tags_are_given_and_taken_away_and_notes_are_written_and_wiped():
+    board = fresh_board((0, 100), (100, 200))
+    tagged = carried_out(
+        board, decide(board, TagClips(targets(board, CLIP, NEXT), add=("city", "tag"), remove=("x",)), CONTEXT)
+    )
+    assert [tagged[each].tags for each in (CLIP, NEXT)] == [("tag", "city")] * 2
+    assert decide(tagged, TagClips(targets(tagged, CLIP), add=("city",)), LATER[0]) is Unchanged.SAME_TAGS
+    bare = carried_out(tagged, decide(tagged, TagClips(targets(tagged, CLIP), remove=("tag", "city")), LATER[0]))
+    assert (bare[CLIP].tags, bare[NEXT].tags) == ((), ("tag", "city"))
+    noted = carried_out(bare, decide(bare, NoteClips(targets(bare, CLIP), " Look twice. "), LATER[1]))
+    assert noted[CLIP].note == "Look twice."
+    assert decide(noted, NoteClips(targets(noted, CLIP), "Look twice."), LATER[2]) is Unchanged.SAME_NOTE
+    wiped = carried_out(noted, decide(noted, NoteClips(targets(noted, CLIP), ""), LATER[2]))
+    assert wiped[CLIP].note == ""
+
+
+def test_undoing_a_tag_or_a_note_tells_the_former_ones():
+    board = fresh_board((0, 100))
+    tagged = carried_out(board, decide(board, TagClips(targets(board, CLIP), add=("city",)), LATER[0]))
+    noted = carried_out(tagged, decide(tagged, NoteClips(targets(tagged, CLIP), "a"), LATER[1]))
+    again = carried_out(noted, decide(noted, NoteClips(targets(noted, CLIP), "b"), LATER[2]))
+    with pytest.raises(Refused) as refusal:
+        decide(again, UndoEdit(LATER[1].edit_id, EditKind.NOTE), LATER[3])
+    assert refusal.value.code == "review.edited_since"
+    back = decide(again, UndoEdit(LATER[2].edit_id, EditKind.NOTE), LATER[3])
+    assert [event.note for event in back.events] == ["a"]
+    untagged = decide(again, UndoEdit(LATER[0].edit_id, EditKind.TAG), LATER[4])
+    assert [(event.tags, event.undoes) for event in untagged.events] == [(("tag",), LATER[0].edit_id)]
+    after = carried_out(again, untagged)
+    assert (after[CLIP].tags, after[CLIP].note) == (("tag",), "b")
+    assert decide(after, UndoEdit(LATER[0].edit_id, EditKind.TAG), LATER[5]) is Unchanged.ALREADY_UNDONE
+
+
+def test_a_verdict_is_undone_whatever_was_noted_since():
+    board = fresh_board((0, 100))
+    kept = carried_out(board, decide(board, ApproveClips(targets(board, CLIP)), LATER[0]))
+    noted = carried_out(kept, decide(kept, NoteClips(targets(kept, CLIP), "a"), LATER[1]))
+    back = carried_out(noted, decide(noted, UndoEdit(LATER[0].edit_id, EditKind.APPROVE), LATER[2]))
+    assert (status(back[CLIP]), back[CLIP].note) == (ClipState.PENDING_REVIEW, "a")
+
+
+def test_parts_inherit_tags_and_notes_and_a_note_on_a_part_keeps_the_split():
+    board = fresh_board((0, 100))
+    noted = carried_out(board, decide(board, NoteClips(targets(board, CLIP), "a"), LATER[0]))
+    split = carried_out(noted, decide(noted, SplitClip(targets(noted, CLIP)[0], 50), LATER[1]))
+    children = split[CLIP].children
+    assert [(split[child].note, split[child].tags) for child in children] == [("a", ("tag",))] * 2
+    merged = carried_out(split, decide(split, MergeClips(targets(split, *children)), LATER[2]))
+    (whole,) = merged[children[0]].children
+    assert merged[whole].note == "a"
+    back = carried_out(split, decide(split, UndoEdit(LATER[1].edit_id, EditKind.SPLIT), LATER[3]))
+    assert (live(back), back[CLIP].note) == ([(0, 100)], "a")
+    more = carried_out(split, decide(split, NoteClips(targets(split, children[0]), "b"), LATER[4]))
+    with pytest.raises(Refused) as refusal:
+        decide(more, UndoEdit(LATER[1].edit_id, EditKind.SPLIT), LATER[5])
+    assert refusal.value.code == "review.edited_since"
+
+
+def test_limits_of_tags_and_notes_are_refused_by_name():
+    board = fresh_board((0, 100), (100, 200))
+    for wrong, code in (
+        (TagClips(targets(board, CLIP), add=tuple(f"t{n}" for n in range(100))), "review.too_many_tags"),
+        (NoteClips(targets(board, CLIP), "x" * 4001), "review.note_too_long"),
+    ):
+        with pytest.raises(Refused) as refusal:
+            decide(board, wrong, CONTEXT)
+        assert refusal.value.code == code
+    for number, clip_id in enumerate((CLIP, NEXT)):
+        long = str(number) * 3000
+        board = carried_out(board, decide(board, NoteClips(targets(board, clip_id), long), LATER[number]))
+    with pytest.raises(Refused) as refusal:
+        decide(board, MergeClips(targets(board, CLIP, NEXT)), CONTEXT)
+    assert refusal.value.code == "review.note_too_long"
+
+
+def test_redo_makes_an_undone_edit_again_and_only_that():
+    board = fresh_board((0, 100))
+    approve = ApproveClips(targets(board, CLIP))
+    kept = carried_out(board, decide(board, approve, LATER[0]))
+    with pytest.raises(Refused) as standing:
+        decide(kept, RedoEdit(LATER[0].edit_id, approve), LATER[1])
+    assert standing.value.code == "review.not_undone"
+    tag = TagClips(targets(kept, CLIP), add=("city",))
+    tagged = carried_out(kept, decide(kept, tag, LATER[1]))
+    untagged = carried_out(tagged, decide(tagged, UndoEdit(LATER[1].edit_id, EditKind.TAG), LATER[2]))
+    back = carried_out(untagged, decide(untagged, UndoEdit(LATER[0].edit_id, EditKind.APPROVE), LATER[3]))
+    with pytest.raises(Refused) as out_of_order:
+        decide(back, RedoEdit(LATER[1].edit_id, tag), LATER[4])
+    assert out_of_order.value.code == "review.edited_since"
+    again = RedoEdit(LATER[0].edit_id, approve)
+    assert (kind_of(again), targets_of(again)) == (EditKind.APPROVE, approve.targets)
+    redone = carried_out(back, decide(back, again, LATER[4]))
+    both = carried_out(redone, decide(redone, RedoEdit(LATER[1].edit_id, tag), LATER[5]))
+    assert (status(both[CLIP]), both[CLIP].tags) == (ClipState.REVIEW_APPROVED, ("tag", "city"))
+    split = SplitClip(targets(board, CLIP)[0], 40)
+    parted = carried_out(board, decide(board, split, LATER[0]))
+    whole = carried_out(parted, decide(parted, UndoEdit(LATER[0].edit_id, EditKind.SPLIT), LATER[1]))
+    assert live(carried_out(whole, decide(whole, RedoEdit(LATER[0].edit_id, split), LATER[2]))) == [(0, 40), (40, 100)]

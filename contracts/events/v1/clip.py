@@ -14,6 +14,7 @@ from contracts.values import (
     Failure,
     FrameRange,
     Keyframe,
+    Note,
     ObjectRef,
     ProfileName,
     Run,
@@ -115,6 +116,30 @@ class ClipEditUndone(ClipEvent):
     version: Version = 1
     by: Actor
     undone: Literal["approve", "skip", "archive", "group", "ungroup", "split", "merge", "trim"]
+
+
+class ClipTagged(ClipEvent):
+    """The clip has other tags than before. An undo says so by this event too, with the tags it brings back."""
+
+    TYPE: ClassVar[str] = "heaters.clip.tagged.v1"
+
+    edit_id: EditId
+    version: Version = 1
+    by: Actor
+    tags: Annotated[tuple[Tag, ...], Field(max_length=100, description="All the clip's tags from now on.")]
+    undoes: Annotated[UUID | None, Field(description="The edit that this takes back, if it takes one back.")] = None
+
+
+class ClipNoted(ClipEvent):
+    """Somebody wrote a note about the clip. An undo says so by this event too, with the note it brings back."""
+
+    TYPE: ClassVar[str] = "heaters.clip.noted.v1"
+
+    edit_id: EditId
+    version: Version = 1
+    by: Actor
+    note: Annotated[Note, Field(description="The clip's note from now on; empty for none.")]
+    undoes: Annotated[UUID | None, Field(description="The edit that this takes back, if it takes one back.")] = None
 
 
 class ClipMasteringStarted(ClipEvent):

@@ -49,6 +49,14 @@ def frame(spelt: str) -> int:
     return number
 
 
+def confidence(spelt: str) -> float:
+    """A confidence in a cursor."""
+    number = float(spelt)
+    if not 0 <= number <= 1:
+        raise ValueError("no confidence")
+    return number
+
+
 def identifier(spelt: str) -> UUID:
     """An id in a cursor."""
     return UUID(spelt)
@@ -62,3 +70,11 @@ def position(spelt: str | None) -> tuple[int, int] | None:
     if not (first.isdecimal() and second.isdecimal() and len(first) < 19 and len(second) < 19):
         raise Refused(f"{spelt[:50]!r} is no position of the log.", code="review.bad_cursor")
     return int(first), int(second)
+
+
+def serial(spelt: str) -> int:
+    """A serial number in a cursor."""
+    number = int(spelt)
+    if not 0 <= number < 2**63:
+        raise ValueError("no serial number")
+    return number

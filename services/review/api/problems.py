@@ -26,6 +26,19 @@ STATUS = {
     "review.unknown_file": 404,
     "review.no_media": 404,
     "review.bad_cursor": 422,
+    "review.no_video": 422,
+    "review.too_many_tags": 422,
+    "review.note_too_long": 422,
+    "review.unknown_work": 404,
+    "review.unknown_token": 404,
+    "review.unknown_frame": 404,
+    "review.no_trace": 404,
+    "http.unauthorized": 401,
+    "media.expired": 403,
+    "media.bad_address": 403,
+    "media.changed": 412,
+    "media.bad_range": 416,
+    "objects.missing": 404,
     "review.no_clips": 422,
     "review.repeated_clip": 422,
     "review.group_too_small": 422,
@@ -40,7 +53,6 @@ STATUS = {
     "upload.too_large": 413,
     "upload.incomplete": 409,
     "upload.complete": 409,
-    "objects.missing": 404,
 }
 """The status of a code; of the others, those of review are conflicts with the present state."""
 

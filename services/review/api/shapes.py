@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from contracts.values import MAX_FRAMES, Deliverable, FrameRange, Options, Source, Tag, Title
+from contracts.values import MAX_FRAMES, Deliverable, Options, Source, Tag, Title
 from services.review.domain.clip import ClipState
-from services.review.domain.edits import (
-    ApproveClips,
-    ArchiveClips,
-    Command,
-    GroupClips,
-    MergeClips,
-    SkipClips,
-    SplitClip,
-    Target,
-    TrimClip,
-    UngroupClips,
-)
+from services.review.domain.edits import MAX_NOTE, MAX_TAGS, Direct
 from services.review.domain.video import VideoState
-
-MAX_CLIPS_OF_AN_EDIT = 5_000
+from services.review.editing import MOST_CLIPS, told
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -91,6 +81,7 @@ class ClipOut(BaseModel):
     origin: str
     confidence: Annotated[float, Field(description="How sure its edges are, 0 to 1.")]
     tags: list[str]
+    note: str
     parents: list[UUID]
     children: list[UUID]
     grouped_with: list[UUID]
@@ -143,7 +134,7 @@ class ClipPage(BaseModel):
 
 
 class EditOut(BaseModel):
-    """An edit in the history."""
+    """An edit in the history. ``command`` is what was asked for."""
 
     id: UUID
     video_id: UUID
@@ -153,12 +144,16 @@ class EditOut(BaseModel):
     made_at: datetime
     release_at: Annotated[datetime, Field(description="Until then an undo leaves no trace outside.")]
     undone_by: UUID | None
+    redo_of: UUID | None
+    redone_by: UUID | None
+    command: dict[str, Any]
 
 
 class EditPage(BaseModel):
-    """A video's latest edits, newest first."""
+    """Some edits, newest first. ``next`` asks for the next page."""
 
     edits: list[EditOut]
+    next: str | None
 
 
 class EditResult(BaseModel):
@@ -173,14 +168,32 @@ class EditResult(BaseModel):
 class EditBody(Body):
     """An edit of one video's clips. ``versions`` are those the reviewer saw, in the order of ``clips``."""
 
-    command: Literal["approve", "skip", "archive", "group", "ungroup", "split", "merge", "trim"]
-    clips: Annotated[list[UUID], Field(min_length=1, max_length=MAX_CLIPS_OF_AN_EDIT)]
-    versions: Annotated[list[Annotated[int, Field(ge=1, le=2**31 - 1)]], Field(max_length=MAX_CLIPS_OF_AN_EDIT)]
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "command": "split",
+                    "clips": ["8a1f3c52-1f0e-5b7e-8f2d-6f0b1f6a2c11"],
+                    "versions": [1],
+                    "at": 120,
+                    "by": "ann",
+                    "idempotency_key": "7d2c",
+                }
+            ]
+        }
+    )
+
+    command: Literal["approve", "skip", "archive", "group", "ungroup", "split", "merge", "trim", "tag", "note"]
+    clips: Annotated[list[UUID], Field(min_length=1, max_length=MOST_CLIPS)]
+    versions: Annotated[list[Annotated[int, Field(ge=1, le=2**31 - 1)]], Field(max_length=MOST_CLIPS)]
     at: Annotated[int | None, Field(ge=0, le=MAX_FRAMES, description="split: the first frame of the second part.")] = (
         None
     )
     start: Annotated[int | None, Field(ge=0, le=MAX_FRAMES, description="trim: the first frame kept.")] = None
     end: Annotated[int | None, Field(ge=1, le=MAX_FRAMES, description="trim: the first frame after those kept.")] = None
+    add: Annotated[list[Tag] | None, Field(max_length=MAX_TAGS, description="tag: the tags to give.")] = None
+    remove: Annotated[list[Tag] | None, Field(max_length=MAX_TAGS, description="tag: the tags to take away.")] = None
+    note: Annotated[str | None, Field(max_length=MAX_NOTE, description="note: the text; empty for none.")] = None
     by: Name = "reviewer"
     idempotency_key: Key | None = None
 
@@ -194,28 +207,101 @@ class EditBody(Body):
             raise ValueError("split wants the frame to split at, as 'at'")
         if self.command == "trim" and (self.start is None or self.end is None or self.end <= self.start):
             raise ValueError("trim wants a 'start' and an 'end' after it")
+        if self.command == "tag" and not (self.add or self.remove):
+            raise ValueError("tag wants tags to 'add' or to 'remove'")
+        if self.command == "note" and self.note is None:
+            raise ValueError("note wants a 'note'; an empty one takes the old one away")
         return self
 
-    def told(self) -> Command:
+    def spelt(self) -> dict[str, Any]:
+        """The edit as the history keeps it: what was asked, without who asked."""
+        found: dict[str, Any] = json.loads(self.model_dump_json(exclude_none=True, exclude={"by", "idempotency_key"}))
+        return found
+
+    def told(self) -> Direct:
         """The command that the body spells."""
-        targets = tuple(Target(clip, version) for clip, version in zip(self.clips, self.versions, strict=True))
-        match self.command:
-            case "approve":
-                return ApproveClips(targets)
-            case "skip":
-                return SkipClips(targets)
-            case "archive":
-                return ArchiveClips(targets)
-            case "group":
-                return GroupClips(targets)
-            case "ungroup":
-                return UngroupClips(targets)
-            case "merge":
-                return MergeClips(targets)
-            case "split":
-                return SplitClip(targets[0], self.at or 0)
-            case "trim":
-                return TrimClip(targets[0], FrameRange(start=self.start or 0, end=self.end or 1))
+        return told(self.spelt())
+
+
+class RestBody(Body):
+    """What to do with every clip of a video that waits. ``expected`` is how many the person saw waiting."""
+
+    command: Literal["approve", "skip", "archive"]
+    expected: Annotated[int | None, Field(ge=0, le=MOST_CLIPS)] = None
+    by: Name = "reviewer"
+    idempotency_key: Key | None = None
+
+
+class Seen(Body):
+    """A clip as the person saw it."""
+
+    id: UUID
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class BatchBody(Body):
+    """One command for clips of many videos; each video's part is an edit of its own, taken or refused as a whole."""
+
+    command: Literal["approve", "skip", "archive", "tag"]
+    clips: Annotated[list[Seen], Field(min_length=1, max_length=MOST_CLIPS)]
+    add: Annotated[list[Tag] | None, Field(max_length=MAX_TAGS)] = None
+    remove: Annotated[list[Tag] | None, Field(max_length=MAX_TAGS)] = None
+    by: Name = "reviewer"
+    idempotency_key: Annotated[str | None, Field(min_length=1, max_length=150)] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.command == "tag" and not (self.add or self.remove):
+            raise ValueError("tag wants tags to 'add' or to 'remove'")
+        return self
+
+    def spelt(self, clips: Sequence[Seen]) -> dict[str, Any]:
+        """The edit of one video's clips, as the history keeps it."""
+        more = {name: tags for name, tags in (("add", self.add), ("remove", self.remove)) if tags}
+        return {
+            "command": self.command,
+            "clips": [str(clip.id) for clip in clips],
+            "versions": [clip.version for clip in clips],
+            **more,
+        }
+
+
+class ProblemOut(BaseModel):
+    """Why a part of a batch was refused."""
+
+    status: int
+    code: str
+    detail: str
+
+
+class BatchPart(BaseModel):
+    """What became of one video's part of a batch. ``problem`` says why nothing did."""
+
+    video_id: UUID | None
+    edit: EditOut | None
+    unchanged: str | None
+    problem: ProblemOut | None
+    clips: Annotated[list[ClipOut], Field(description="The clips concerned, as they stand now.")]
+
+
+class BatchResult(BaseModel):
+    """What became of a batch, video by video."""
+
+    results: list[BatchPart]
+
+
+class BatchUndoBody(Body):
+    """Edits to take back, in this order."""
+
+    edits: Annotated[list[UUID], Field(min_length=1, max_length=500)]
+    by: Name = "reviewer"
+
+
+class RedoBody(Body):
+    """Who makes an undone edit again."""
+
+    by: Name = "reviewer"
+    idempotency_key: Key | None = None
 
 
 class UndoBody(Body):
@@ -271,7 +357,89 @@ class FileOut(BaseModel):
     url: str
     size: int
     sha256: str
+    etag: Annotated[str, Field(description="The answer's ETag; send it as If-Match or If-Range.")]
     content_type: str
+
+
+class IndexSlice(BaseModel):
+    """Where some frames of a proxy lie: the frame ``first_frame + n`` has ``sizes[n]`` bytes, the first starts at ``offset``."""
+
+    video_id: UUID
+    codec: Annotated[str, Field(examples=["avc1.64001f"])]
+    description: Annotated[str, Field(description="The decoder's configuration (avcC), base64.")]
+    width: int
+    height: int
+    rate: Annotated[str, Field(examples=["24000/1001"])]
+    timebase: Annotated[str, Field(examples=["1/24000"])]
+    frames_of_video: int
+    first_frame: int
+    offset: int
+    sizes: list[int]
+    pts: list[int]
+    proxy: FileOut
+    audio: FileOut | None
+    expires_at: Annotated[datetime, Field(description="Until then the addresses are valid; ask again after it.")]
+
+
+class ClipMedia(IndexSlice):
+    """A clip's frames, with as many before and after as were asked for."""
+
+    clip_id: UUID
+
+
+class RangeOut(BaseModel):
+    """A half-open range of frames."""
+
+    start_frame: int
+    end_frame: int
+
+
+class CutOut(RangeOut):
+    """A transition between shots."""
+
+    kind: str
+    confidence: float
+
+
+class ScoresOut(BaseModel):
+    """The detector's score curve; each value is the highest of ``every`` frames."""
+
+    every: int
+    values: list[float]
+
+
+class PeaksOut(BaseModel):
+    """The waveform: lowest and highest sample of each span of ``every_seconds``, -127 to 127."""
+
+    every_seconds: float
+    values: list[tuple[int, int]]
+
+
+class ClipMark(RangeOut):
+    """A clip on the overview."""
+
+    id: UUID
+    state: ClipState
+    confidence: float
+
+
+class OverviewOut(BaseModel):
+    """A whole video at a glance. What was not made yet, or failed to be read, is absent."""
+
+    video_id: UUID
+    frames: int | None
+    rate: str | None
+    duration: float | None
+    cuts: list[CutOut]
+    scenes: list[RangeOut]
+    scores: ScoresOut | None
+    peaks: PeaksOut | None
+    sprites: list[FileOut]
+    sprite_map: dict[str, Any] | None
+    captions: dict[str, FileOut]
+    clips: list[ClipMark]
+    decisions: Annotated[dict[ClipState, int], Field(description="How many clips are in which state.")]
+    decisions_per_hour: Annotated[float, Field(description="Of the last ten minutes.")]
 
 
 class MediaOut(BaseModel):

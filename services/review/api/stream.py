@@ -46,6 +46,11 @@ class Feed:
                 code="review.too_many_streams",
             )
 
+    def poke(self) -> None:
+        """Wakes the listeners at once, after this process has changed something."""
+        for waker in self._wakers:
+            waker.set()
+
     async def listen(self, after: tuple[int, int] | None) -> AsyncIterator[str]:
         """Server-sent events from a position on, or from now on, for ever."""
         waker = asyncio.Event()

@@ -7,16 +7,18 @@ late one would never see it. Positions compare within the life of one database c
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.events.v1.video import VideoProxied
+from contracts.events.v2.video import VideoScenesDetected
 from services.review.api import cursors
 from services.review.api.shapes import (
     ClipOut,
@@ -39,6 +41,8 @@ from services.review.domain.marks import Refused
 from services.review.domain.video import VideoState
 
 MAX_CLIPS_OF_A_VIDEO = 25_000
+PACE = timedelta(minutes=10)
+"""The span that decisions per hour are measured over."""
 FRESH_PROGRESS = timedelta(minutes=10)
 """Progress older than this is of work that has died or was overtaken; it is not shown."""
 
@@ -53,14 +57,31 @@ _VIDEOS = f"""
     SELECT {_VIDEO_COLUMNS} FROM {_VIDEO_TABLES} WHERE %s ORDER BY video.created_at DESC, video.id DESC LIMIT :limit
 """  # noqa: S608 - as above.
 
-_CLIP_COLUMNS = """id, video_id, state, start_frame, end_frame, version, approved_by, is_virtual, origin, confidence, tags,
-    parents, children, grouped_with, last_edit, error, created_at, changed_at,
+_CLIP_COLUMNS = """id, video_id, state, start_frame, end_frame, version, approved_by, is_virtual, origin, confidence, frames, tags,
+    note, parents, children, grouped_with, last_edit, error, created_at, changed_at,
     CASE WHEN is_virtual THEN NULL ELSE facts->'exported'->'deliverables' END AS deliverables"""
 _CLIP = text(f"SELECT {_CLIP_COLUMNS} FROM clip WHERE id = :id")  # noqa: S608 - as above.
 _CLIPS_BY_ID = text(
     f"SELECT {_CLIP_COLUMNS} FROM clip WHERE id = ANY(:ids) ORDER BY start_frame, id"  # noqa: S608 - as above.
 )
 _CLIPS = f"SELECT {_CLIP_COLUMNS} FROM clip WHERE %s ORDER BY %s LIMIT :limit"  # noqa: S608 - as above.
+_CLIPS_OF_ONE = f"""
+    WITH found AS MATERIALIZED (SELECT {_CLIP_COLUMNS} FROM clip WHERE %s) SELECT * FROM found ORDER BY %s LIMIT :limit
+"""  # noqa: S608 - as above.
+Order = Literal["oldest", "frames", "uncertain", "shortest", "longest"]
+_ORDERS: dict[Order, tuple[tuple[str, ...], tuple[Callable[[str], Any], ...], str]] = {
+    "oldest": (
+        ("created_at", "video_id", "start_frame", "id"),
+        (cursors.moment, cursors.identifier, cursors.frame, cursors.identifier),
+        "",
+    ),
+    "frames": (("start_frame", "id"), (cursors.frame, cursors.identifier), ""),
+    "uncertain": (("confidence", "id"), (cursors.confidence, cursors.identifier), ""),
+    "shortest": (("frames", "id"), (cursors.frame, cursors.identifier), ""),
+    "longest": (("frames", "id"), (cursors.frame, cursors.identifier), " DESC"),
+}
+"""An order's columns, how a cursor spells them, and its direction."""
+_OWNERS = text("SELECT id, video_id FROM clip WHERE id = ANY(:ids)")
 _CLIP_COUNTS = text("""
     SELECT video_id, state, count(*) AS clips FROM clip WHERE video_id = ANY(:ids) AND occupies GROUP BY video_id, state
 """)
@@ -68,10 +89,19 @@ _PROGRESS = text("""
     SELECT video_id, body, changed_at FROM progress WHERE video_id = ANY(:ids) AND changed_at > :since
     ORDER BY changed_at, work_id LIMIT 1000
 """)
-_EDITS = text("""
-    SELECT id, video_id, kind, by, clips, made_at, release_at, undone_by FROM edit WHERE video_id = :id
-    ORDER BY made_at DESC, id LIMIT :limit
-""")
+_EDIT_COLUMNS = "id, video_id, kind, by, clips, made_at, release_at, undone_by, redo_of, redone_by, command"
+_EDITS = f"SELECT {_EDIT_COLUMNS} FROM edit WHERE %s ORDER BY made_at DESC, id LIMIT :limit"  # noqa: S608 - as above.
+_EDIT = text(f"SELECT {_EDIT_COLUMNS} FROM edit WHERE id = :id")  # noqa: S608 - as above.
+# A clip's edits are those that its events name, and what took those back.
+_EDITS_OF_CLIP = """
+    id IN (
+        SELECT cast(body->>'edit_id' AS uuid) FROM event_log WHERE clip_id = :clip AND body ? 'edit_id'
+        UNION ALL
+        SELECT undone.undone_by FROM edit AS undone WHERE undone.id IN (
+            SELECT cast(body->>'edit_id' AS uuid) FROM event_log WHERE clip_id = :clip AND body ? 'edit_id'
+        ) AND undone.undone_by IS NOT NULL
+    )
+"""
 _LOG_COLUMNS = "txid, seq, id, type, video_id, clip_id, origin, traceparent, happened_at, recorded_at"
 _SETTLED = "txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 _LOG = f"""
@@ -84,6 +114,11 @@ _PROGRESS_SINCE = text("""
 """)
 _PROGRESS_HEAD = text("SELECT max(changed_at) FROM progress")
 _PROXIED = text("SELECT facts->'proxied' AS proxied FROM video WHERE id = :id")
+_HEARD = text("SELECT facts->'proxied' AS proxied, facts->'detected' AS detected FROM video WHERE id = :id")
+_PACE = text("""
+    SELECT count(*) FROM edit
+    WHERE video_id = :id AND made_at > :since AND undone_by IS NULL AND kind <> 'undo' AND by NOT LIKE 'policy:%'
+""")
 _LETTER_COLUMNS = """id, consumers, topic, partition, "offset", code, reason, state, recorded_at, acted_at, acted_by"""
 _LETTERS = f"SELECT {_LETTER_COLUMNS} FROM dead_letter WHERE %s ORDER BY recorded_at DESC, id DESC LIMIT :limit"  # noqa: S608
 _LETTER = f"SELECT {_LETTER_COLUMNS}, key, value, headers FROM dead_letter WHERE id = :id"  # noqa: S608 - as above.
@@ -122,42 +157,67 @@ async def video_of(session: AsyncSession, now: datetime, video_id: UUID, *, supe
     return VideoOut(**dict(summary), clips=[_clip(clip) for clip in clips])
 
 
+@dataclass(frozen=True)
+class ClipFilter:
+    """Which clips a list shows."""
+
+    states: tuple[ClipState, ...] = ()
+    video_id: UUID | None = None
+    tag: str | None = None
+    min_frames: int | None = None
+    max_frames: int | None = None
+
+
 async def clip_page(
-    session: AsyncSession,
-    states: Collection[ClipState],
-    video_id: UUID | None,
-    limit: int,
-    cursor: str | None,
+    session: AsyncSession, chosen: ClipFilter, order: Order | None, limit: int, cursor: str | None
 ) -> ClipPage:
-    """Clips: of one video in the order of its frames, of all videos oldest first."""
+    """Clips: of one video in the order of its frames unless told otherwise, of all videos oldest first."""
+    order = order or ("oldest" if chosen.video_id is None else "frames")
+    if order == "frames" and chosen.video_id is None:
+        raise Refused("Only the clips of one video have an order of frames; name a video.", code="review.no_video")
+    names, kinds, direction = _ORDERS[order]
+    comparison = "<" if direction else ">"
     conditions = ["true"]
     values: dict[str, Any] = {"limit": limit + 1}
-    if states:
-        conditions.append("state = ANY(:states)")
-        values["states"] = [state.value for state in states]
-    if video_id is not None:
-        conditions.append("video_id = :video_id")
-        values["video_id"] = video_id
-        order = "start_frame, id"
-        if after := cursors.read(cursor, cursors.frame, cursors.identifier):
-            conditions.append("(start_frame, id) > (:frame, :id)")
-            values |= {"frame": after[0], "id": after[1]}
+    for name, condition, value in (
+        ("video_id", "video_id = :video_id", chosen.video_id),
+        ("tag", "tags @> ARRAY[cast(:tag AS text)]", chosen.tag),
+        ("min_frames", "frames >= :min_frames", chosen.min_frames),
+        ("max_frames", "frames <= :max_frames", chosen.max_frames),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values[name] = value
+    if after := cursors.read(cursor, *kinds):
+        places = [f"after_{name}" for name in names]
+        conditions.append(f"({', '.join(names)}) {comparison} ({', '.join(f':{place}' for place in places)})")
+        values |= dict(zip(places, after, strict=True))
+    ordering = ", ".join(f"{name}{direction}" for name in names)
+    where = " AND ".join(conditions)
+    states = chosen.states or (() if order in ("oldest", "frames") else tuple(ClipState))
+    if chosen.video_id is not None:
+        # A video's clips are few: they are all taken by its own index, and put in order then.
+        if states:
+            where += " AND state = ANY(:states)"
+            values["states"] = [state.value for state in states]
+        query = _CLIPS_OF_ONE % (where, ordering)
+    elif states:
+        # Each state's own index gives its clips in order; an index cannot do so for several states at once.
+        parts = []
+        for number, state in enumerate(dict.fromkeys(states)):
+            values[f"state_{number}"] = state.value
+            parts.append(f"({_CLIPS % (f'state = :state_{number} AND {where}', ordering)})")
+        query = f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS found ORDER BY {ordering} LIMIT :limit"  # noqa: S608
     else:
-        order = "created_at, video_id, start_frame, id"
-        kinds = (cursors.moment, cursors.identifier, cursors.frame, cursors.identifier)
-        if after := cursors.read(cursor, *kinds):
-            conditions.append("(created_at, video_id, start_frame, id) > (:at, :after_video, :frame, :id)")
-            values |= {"at": after[0], "after_video": after[1], "frame": after[2], "id": after[3]}
-    rows = (await session.execute(text(_CLIPS % (" AND ".join(conditions), order)), values)).mappings().all()
+        query = _CLIPS % (where, ordering)
+    rows = (await session.execute(text(query), values)).mappings().all()
     shown = rows[:limit]
-    following = None
-    if len(rows) > limit:
-        last = shown[-1]
-        place: tuple[object, ...] = (last["start_frame"], last["id"])
-        if video_id is None:
-            place = (last["created_at"].isoformat(), last["video_id"], *place)
-        following = cursors.spell(place)
+    following = cursors.spell([_place(shown[-1][name]) for name in names]) if len(rows) > limit else None
     return ClipPage(clips=[_clip(row) for row in shown], next=following)
+
+
+def _place(value: Any) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 async def clip_of(session: AsyncSession, clip_id: UUID) -> ClipOut:
@@ -173,10 +233,36 @@ async def clips_of(session: AsyncSession, clip_ids: Collection[UUID]) -> list[Cl
     return [_clip(row) for row in (await session.execute(_CLIPS_BY_ID, {"ids": list(clip_ids)})).mappings()]
 
 
-async def edits_of(session: AsyncSession, video_id: UUID, limit: int) -> EditPage:
-    """A video's latest edits."""
-    rows = (await session.execute(_EDITS, {"id": video_id, "limit": limit})).mappings()
-    return EditPage(edits=[EditOut(**row) for row in rows])
+async def videos_of_clips(session: AsyncSession, clip_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """The video that each clip belongs to; clips that do not exist are left out."""
+    rows = (await session.execute(_OWNERS, {"ids": list(clip_ids)})).all()
+    return {row[0]: row[1] for row in rows}
+
+
+async def edits_of(
+    session: AsyncSession, *, video_id: UUID | None = None, clip_id: UUID | None = None, limit: int, cursor: str | None
+) -> EditPage:
+    """The latest edits of a video or of a clip, newest first. Raises ``Refused`` if there is none such."""
+    values: dict[str, Any] = {"limit": limit + 1, "video": video_id, "clip": clip_id}
+    table, about = ("clip", clip_id) if clip_id else ("video", video_id)
+    if (await session.execute(text(f"SELECT FROM {table} WHERE id = :id"), {"id": about})).first() is None:
+        raise Refused(f"There is no {table} {about}.", code=f"review.unknown_{table}")
+    where = _EDITS_OF_CLIP if clip_id else "video_id = :video"
+    if after := cursors.read(cursor, cursors.moment, cursors.identifier):
+        where += " AND (made_at < :at OR made_at = :at AND id > :id)"
+        values |= {"at": after[0], "id": after[1]}
+    rows = (await session.execute(text(_EDITS % where), values)).mappings().all()
+    shown = rows[:limit]
+    following = cursors.spell((shown[-1]["made_at"].isoformat(), shown[-1]["id"])) if len(rows) > limit else None
+    return EditPage(edits=[EditOut(**row) for row in shown], next=following)
+
+
+async def edit_of(session: AsyncSession, edit_id: UUID) -> EditOut:
+    """An edit. Raises ``Refused`` if there is none."""
+    row = (await session.execute(_EDIT, {"id": edit_id})).mappings().first()
+    if row is None:
+        raise Refused(f"There is no edit {edit_id}.", code="review.unknown_edit")
+    return EditOut(**row)
 
 
 async def log_page(session: AsyncSession, after: tuple[int, int] | None, video_id: UUID | None, limit: int) -> LogPage:
@@ -232,6 +318,23 @@ async def proxied_of(session: AsyncSession, video_id: UUID) -> VideoProxied:
     if row["proxied"] is None:
         raise Refused("The video's review media do not exist yet; ask again later.", code="review.no_media")
     return VideoProxied.model_validate(row["proxied"])
+
+
+async def heard_of(session: AsyncSession, video_id: UUID) -> tuple[VideoProxied | None, VideoScenesDetected | None]:
+    """What preprocessing and scene detection told about a video, as far as they did."""
+    row = (await session.execute(_HEARD, {"id": video_id})).mappings().first()
+    if row is None:
+        return None, None
+    return (
+        VideoProxied.model_validate(row["proxied"]) if row["proxied"] else None,
+        VideoScenesDetected.model_validate(row["detected"]) if row["detected"] else None,
+    )
+
+
+async def decisions_per_hour(session: AsyncSession, video_id: UUID, now: datetime) -> float:
+    """How fast a video is being reviewed: edits of the last ten minutes that stand, projected to an hour."""
+    made: int = (await session.execute(_PACE, {"id": video_id, "since": now - PACE})).scalar_one()
+    return made * (timedelta(hours=1) / PACE)
 
 
 async def dead_letter_page(session: AsyncSession, state: str | None, limit: int, cursor: str | None) -> DeadLetterPage:

@@ -31,11 +31,13 @@ from contracts.events.v1.clip import (
     ClipMastered,
     ClipMasterFailed,
     ClipMasteringStarted,
+    ClipNoted,
     ClipSkipped,
     ClipSuperseded,
+    ClipTagged,
     ClipUngrouped,
 )
-from contracts.values import Failure, FrameRange, Value
+from contracts.values import Failure, FrameRange, Tag, Value
 from services.review.domain.marks import Mark, NoOp, Outcome, Refused, furthest, winner
 
 
@@ -85,6 +87,12 @@ class Verb(StrEnum):
     GROUP = "group"
     UNGROUP = "ungroup"
     SUPERSEDE = "supersede"
+    TAG = "tag"
+    NOTE = "note"
+
+
+ANNOTATIONS = frozenset({Verb.TAG, Verb.NOTE})
+"""Decisions that say something about the clip and leave its fate alone."""
 
 
 class Decision(Value):
@@ -95,6 +103,8 @@ class Decision(Value):
     verb: Verb
     by: str
     others: tuple[UUID, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    note: str = ""
 
 
 class Withdrawal(Value):
@@ -142,8 +152,22 @@ class Facts(Value):
 
     @property
     def last_edit(self) -> UUID | None:
-        """The edit that an undo would have to take back first."""
-        return self.standing[-1].edit_id if self.standing else None
+        """The edit of the clip's fate that an undo would have to take back first; tags and notes are apart from that."""
+        return next((each.edit_id for each in reversed(self.standing) if each.verb not in ANNOTATIONS), None)
+
+    @property
+    def tags(self) -> tuple[Tag, ...]:
+        """The clip's tags: those last given, or those it was born with."""
+        decision = self.latest(Verb.TAG)
+        if decision is not None:
+            return decision.tags
+        return self.born.tags if self.born else ()
+
+    @property
+    def note(self) -> str:
+        """What was last noted about the clip."""
+        decision = self.latest(Verb.NOTE)
+        return decision.note if decision else ""
 
     @property
     def children(self) -> tuple[UUID, ...]:
@@ -206,11 +230,16 @@ def _change(facts: Facts, event: Event) -> dict[str, object]:
             return _decided(facts, Verb.UNGROUP, event, event.group)
         case ClipSuperseded():
             return _decided(facts, Verb.SUPERSEDE, event, event.children)
+        case ClipTagged():
+            if event.undoes is not None:
+                return _withdrawn(facts, event.version, event.undoes)
+            return _decided(facts, Verb.TAG, event, tags=event.tags)
+        case ClipNoted():
+            if event.undoes is not None:
+                return _withdrawn(facts, event.version, event.undoes)
+            return _decided(facts, Verb.NOTE, event, note=event.note)
         case ClipEditUndone():
-            withdrawal = Withdrawal(version=event.version, edit_id=event.edit_id)
-            return {
-                "withdrawals": tuple(sorted({*facts.withdrawals, withdrawal}, key=lambda w: (w.version, w.edit_id)))
-            }
+            return _withdrawn(facts, event.version, event.edit_id)
         case ClipMasteringStarted():
             return {"master": furthest(facts.master, Mark(run=event.run, outcome=Outcome.STARTED))}
         case ClipMasterFailed():
@@ -247,15 +276,44 @@ def _change(facts: Facts, event: Event) -> dict[str, object]:
 def _decided(
     facts: Facts,
     verb: Verb,
-    event: ClipApproved | ClipSkipped | ClipArchived | ClipGrouped | ClipUngrouped | ClipSuperseded,
+    event: ClipApproved
+    | ClipSkipped
+    | ClipArchived
+    | ClipGrouped
+    | ClipUngrouped
+    | ClipSuperseded
+    | ClipTagged
+    | ClipNoted,
     others: tuple[UUID, ...] = (),
+    tags: tuple[Tag, ...] = (),
+    note: str = "",
 ) -> dict[str, object]:
-    decision = Decision(version=event.version, edit_id=event.edit_id, verb=verb, by=event.by, others=others)
+    decision = Decision(
+        version=event.version, edit_id=event.edit_id, verb=verb, by=event.by, others=others, tags=tags, note=note
+    )
     return {"decisions": tuple(sorted({*facts.decisions, decision}, key=_decision_order))}
 
 
-def _decision_order(decision: Decision) -> tuple[int, UUID, str, str, tuple[UUID, ...]]:
-    return decision.version, decision.edit_id, decision.verb, decision.by, decision.others
+def withdrawn(facts: Facts, version: int, edit_id: UUID) -> Facts:
+    """The facts without what an edit decided."""
+    return facts.model_copy(update=_withdrawn(facts, version, edit_id))
+
+
+def _withdrawn(facts: Facts, version: int, edit_id: UUID) -> dict[str, object]:
+    withdrawal = Withdrawal(version=version, edit_id=edit_id)
+    return {"withdrawals": tuple(sorted({*facts.withdrawals, withdrawal}, key=lambda w: (w.version, w.edit_id)))}
+
+
+def _decision_order(decision: Decision) -> tuple[int, UUID, str, str, tuple[UUID, ...], tuple[Tag, ...], str]:
+    return (
+        decision.version,
+        decision.edit_id,
+        decision.verb,
+        decision.by,
+        decision.others,
+        decision.tags,
+        decision.note,
+    )
 
 
 def _failed(run: int, failure: Failure) -> Mark:

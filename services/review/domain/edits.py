@@ -4,14 +4,16 @@
 facts, and the same events go to the outbox. A command is taken as a whole or refused as a whole.
 
 The rules: approve, skip, split, merge and trim start from ``pending_review``; archive from every state but the replaced and
-the deleted; group from pending or approved clips, which it approves; undo takes back the latest edit of all clips it
-touched. A clip's live range is never lost: what a trim cuts off becomes clips of its own, skipped.
+the deleted; group from pending or approved clips, which it approves; tags and notes go with every clip that is still there.
+Undo takes back the latest edit of all clips it touched, where tags, notes and the clip's fate each count for themselves.
+Redo makes an undone edit again, as a new one, when its clips stand as they stood before it. A clip's live range is never
+lost: what a trim cuts off becomes clips of its own, skipped; parts inherit tags and notes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Literal
@@ -24,8 +26,10 @@ from contracts.events.v1.clip import (
     ClipCreated,
     ClipEditUndone,
     ClipGrouped,
+    ClipNoted,
     ClipSkipped,
     ClipSuperseded,
+    ClipTagged,
     ClipUngrouped,
 )
 from contracts.values import FrameRange, Tag
@@ -33,6 +37,10 @@ from services.review.domain import clip
 from services.review.domain.clip import APPROVED_STATES, ClipState, Verb, status
 from services.review.domain.marks import Refused
 from services.review.domain.video import clip_id_of
+
+MAX_TAGS = 100
+MAX_NOTE = 4_000
+"""Characters."""
 
 Board = Mapping[UUID, clip.Facts]
 """The clips of one video that a command may touch, by id."""
@@ -49,6 +57,8 @@ class EditKind(StrEnum):
     SPLIT = "split"
     MERGE = "merge"
     TRIM = "trim"
+    TAG = "tag"
+    NOTE = "note"
     UNDO = "undo"
 
 
@@ -61,6 +71,8 @@ class Unchanged(StrEnum):
     ALREADY_GROUPED = "already_grouped"
     NOT_GROUPED = "not_grouped"
     SAME_RANGE = "same_range"
+    SAME_TAGS = "same_tags"
+    SAME_NOTE = "same_note"
     ALREADY_UNDONE = "already_undone"
 
 
@@ -131,6 +143,23 @@ class TrimClip:
 
 
 @dataclass(frozen=True)
+class TagClips:
+    """Give these clips some tags and take others away."""
+
+    targets: tuple[Target, ...]
+    add: tuple[Tag, ...] = ()
+    remove: tuple[Tag, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoteClips:
+    """Note something about these clips; an empty note takes the old one away."""
+
+    targets: tuple[Target, ...]
+    note: str
+
+
+@dataclass(frozen=True)
 class UndoEdit:
     """Take an edit back. ``released`` tells whether its events have already left the outbox."""
 
@@ -139,9 +168,30 @@ class UndoEdit:
     released: bool = False
 
 
-Command = (
-    ApproveClips | SkipClips | ArchiveClips | GroupClips | UngroupClips | SplitClip | MergeClips | TrimClip | UndoEdit
+Direct = (
+    ApproveClips
+    | SkipClips
+    | ArchiveClips
+    | GroupClips
+    | UngroupClips
+    | SplitClip
+    | MergeClips
+    | TrimClip
+    | TagClips
+    | NoteClips
 )
+"""What a person does to clips that they name."""
+
+
+@dataclass(frozen=True)
+class RedoEdit:
+    """Make an undone edit again. ``command`` is what it was; the versions it names do not count."""
+
+    edit_id: UUID
+    command: Direct
+
+
+Command = Direct | UndoEdit | RedoEdit
 
 
 @dataclass(frozen=True)
@@ -175,6 +225,8 @@ def decide(board: Board, command: Command, context: Context) -> Decided | Unchan
     """The command's events. Raises ``Refused`` with the broken rule's code, ``Stale`` if versions differ."""
     if isinstance(command, UndoEdit):
         return _undo(board, command, context)
+    if isinstance(command, RedoEdit):
+        return decide(board, _as_it_was(board, command), context)
     chosen = _chosen(board, command)
     match command:
         case ApproveClips():
@@ -193,6 +245,10 @@ def decide(board: Board, command: Command, context: Context) -> Decided | Unchan
             return _merge(chosen, context)
         case TrimClip():
             return _trim(chosen[0], command.frames, context)
+        case TagClips():
+            return _tag(chosen, command, context)
+        case NoteClips():
+            return _note(chosen, command.note, context)
 
 
 def targets_of(command: Command) -> tuple[Target, ...]:
@@ -202,12 +258,16 @@ def targets_of(command: Command) -> tuple[Target, ...]:
             return (command.target,)
         case UndoEdit():
             return ()
+        case RedoEdit():
+            return targets_of(command.command)
         case _:
             return command.targets
 
 
 def kind_of(command: Command) -> EditKind:
-    """The command's name in the edit history."""
+    """The command's name in the edit history; a redo has that of the edit it makes again."""
+    if isinstance(command, RedoEdit):
+        return kind_of(command.command)
     return {
         ApproveClips: EditKind.APPROVE,
         SkipClips: EditKind.SKIP,
@@ -217,6 +277,8 @@ def kind_of(command: Command) -> EditKind:
         SplitClip: EditKind.SPLIT,
         MergeClips: EditKind.MERGE,
         TrimClip: EditKind.TRIM,
+        TagClips: EditKind.TAG,
+        NoteClips: EditKind.NOTE,
         UndoEdit: EditKind.UNDO,
     }[type(command)]
 
@@ -326,7 +388,7 @@ def _split(facts: clip.Facts, at: int, context: Context) -> Decided | Unchanged:
         )
     parts = (FrameRange(start=frames.start, end=at), FrameRange(start=at, end=frames.end))
     children = tuple(_child(facts, part, "split", (facts,), context) for part in parts)
-    return Decided((_superseded(facts, children, context), *children))
+    return Decided((_superseded(facts, children, context), *children, *_inherited(facts.note, children, context)))
 
 
 def _merge(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
@@ -342,7 +404,16 @@ def _merge(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
             )
     whole = FrameRange(start=row[0].frames.start, end=row[-1].frames.end)
     child = _child(row[0], whole, "merge", tuple(row), context)
-    return Decided((*(_superseded(facts, (child,), context) for facts in row), child))
+    if len(child.tags) > MAX_TAGS:
+        raise _too_many_tags()
+    note = "\n".join(dict.fromkeys(facts.note for facts in row if facts.note))
+    if len(note) > MAX_NOTE:
+        raise Refused(
+            f"Together the clips' notes are longer than {MAX_NOTE} characters; shorten one of them first.",
+            code="review.note_too_long",
+        )
+    heirs = _inherited(note, (child,), context)
+    return Decided((*(_superseded(facts, (child,), context) for facts in row), child, *heirs))
 
 
 def _trim(facts: clip.Facts, frames: FrameRange, context: Context) -> Decided | Unchanged:
@@ -366,15 +437,134 @@ def _trim(facts: clip.Facts, frames: FrameRange, context: Context) -> Decided | 
         ClipSkipped(video_id=facts.video_id, clip_id=child.clip_id, edit_id=context.edit_id, version=2, by=context.by)
         for child in aside
     )
-    return Decided((_superseded(facts, (kept, *aside), context), kept, *aside, *skips))
+    heirs = _inherited(facts.note, (kept, *aside), context)
+    return Decided((_superseded(facts, (kept, *aside), context), kept, *aside, *skips, *heirs))
+
+
+def _inherited(note: str, children: Iterable[ClipCreated], context: Context) -> tuple[ClipNoted, ...]:
+    """What was noted about a clip is noted about those that replace it."""
+    if not note:
+        return ()
+    return tuple(
+        ClipNoted(
+            video_id=child.video_id,
+            clip_id=child.clip_id,
+            edit_id=context.edit_id,
+            version=2,
+            by=context.by,
+            note=note,
+        )
+        for child in children
+    )
+
+
+def _tag(chosen: list[clip.Facts], command: TagClips, context: Context) -> Decided | Unchanged:
+    _all_there(chosen)
+    events = []
+    for facts in chosen:
+        kept = [tag for tag in facts.tags if tag not in command.remove]
+        tags = tuple(dict.fromkeys((*kept, *(tag for tag in command.add if tag not in command.remove))))
+        if len(tags) > MAX_TAGS:
+            raise _too_many_tags()
+        if tags != facts.tags:
+            events.append(_tagging(facts, tags, context))
+    return Decided(tuple(events)) if events else Unchanged.SAME_TAGS
+
+
+def _note(chosen: list[clip.Facts], note: str, context: Context) -> Decided | Unchanged:
+    _all_there(chosen)
+    if len(note) > MAX_NOTE:
+        raise Refused(f"A note has at most {MAX_NOTE} characters; shorten it.", code="review.note_too_long")
+    events = tuple(_noting(facts, note, context) for facts in chosen if facts.note != note.strip())
+    return Decided(events) if events else Unchanged.SAME_NOTE
+
+
+def _tagging(facts: clip.Facts, tags: tuple[Tag, ...], context: Context, undoes: UUID | None = None) -> ClipTagged:
+    return ClipTagged(
+        video_id=facts.video_id,
+        clip_id=facts.clip_id,
+        edit_id=context.edit_id,
+        version=facts.version + 1,
+        by=context.by,
+        tags=tags,
+        undoes=undoes,
+    )
+
+
+def _noting(facts: clip.Facts, note: str, context: Context, undoes: UUID | None = None) -> ClipNoted:
+    return ClipNoted(
+        video_id=facts.video_id,
+        clip_id=facts.clip_id,
+        edit_id=context.edit_id,
+        version=facts.version + 1,
+        by=context.by,
+        note=note,
+        undoes=undoes,
+    )
+
+
+def _too_many_tags() -> Refused:
+    return Refused(f"A clip has at most {MAX_TAGS} tags; take some away.", code="review.too_many_tags")
+
+
+def _as_it_was(board: Board, command: RedoEdit) -> Direct:
+    """The undone command on the clips as they are now, if they stand as they stood before it."""
+    versions: dict[UUID, int] = {}
+    for target in targets_of(command.command):
+        facts = board.get(target.clip_id)
+        if facts is None:
+            raise Refused(f"This video has no clip {target.clip_id}; reload its clips.", code="review.unknown_clip")
+        if any(decision.edit_id == command.edit_id for decision in facts.standing):
+            raise Refused("That edit stands; only an undone edit is made again.", code="review.not_undone")
+        first = min((each.version for each in facts.decisions if each.edit_id == command.edit_id), default=None)
+        if first is not None and _essence(_before(facts, first)) != _essence(facts):
+            raise Refused(
+                f"Clip {facts.clip_id} was edited since that edit was undone; decide again.", code="review.edited_since"
+            )
+        versions[target.clip_id] = facts.version
+    return at_versions(command.command, versions)
+
+
+def at_versions(command: Direct, versions: Mapping[UUID, int]) -> Direct:
+    """The same command on other versions of its clips."""
+    if isinstance(command, SplitClip | TrimClip):
+        return replace(command, target=Target(command.target.clip_id, versions[command.target.clip_id]))
+    return replace(
+        command, targets=tuple(Target(target.clip_id, versions[target.clip_id]) for target in command.targets)
+    )
+
+
+def _before(facts: clip.Facts, version: int) -> clip.Facts:
+    """The clip as it stood before the edit that made it this version."""
+    return facts.model_copy(
+        update={
+            "decisions": tuple(each for each in facts.decisions if each.version < version),
+            "withdrawals": tuple(each for each in facts.withdrawals if each.version < version),
+        }
+    )
+
+
+def _essence(facts: clip.Facts) -> tuple[object, ...]:
+    """How people have decided about a clip, whoever did it and in whatever edits."""
+    verdict = facts.latest(Verb.APPROVE, Verb.SKIP)
+    archived, replaced = facts.latest(Verb.ARCHIVE), facts.latest(Verb.SUPERSEDE)
+    return verdict and verdict.verb, archived is None, replaced is None, facts.group, facts.tags, facts.note
+
+
+def _all_there(chosen: Iterable[clip.Facts]) -> None:
+    for facts in chosen:
+        if status(facts) in (ClipState.SUPERSEDED, ClipState.REVIEW_ARCHIVED, ClipState.CLEANED):
+            raise _refusal(facts)
 
 
 def _undo(board: Board, command: UndoEdit, context: Context) -> Decided | Unchanged:
     if command.kind is EditKind.UNDO:
-        raise Refused("An undo is not undone; make the edit again.", code="review.undo_is_final")
+        raise Refused("An undo is not undone; redo the edit that it took back.", code="review.undo_is_final")
     touched = [facts for facts in board.values() if any(d.edit_id == command.edit_id for d in facts.decisions)]
     if not touched:
         raise Refused("No clip of this video was touched by that edit.", code="review.unknown_edit")
+    if command.kind in (EditKind.TAG, EditKind.NOTE):
+        return _take_annotation_back(touched, command, context)
     if all(_is_withdrawn(facts, command.edit_id) for facts in touched):
         return Unchanged.ALREADY_UNDONE
     if command.kind is EditKind.ARCHIVE and command.released:
@@ -386,12 +576,14 @@ def _undo(board: Board, command: UndoEdit, context: Context) -> Decided | Unchan
     children = {child for facts in replaced for child in _replaced_by(facts, command.edit_id)}
     olds = sorted((facts for facts in touched if facts.clip_id not in children), key=lambda facts: facts.clip_id)
     news = [board[child] for child in sorted(children)]
-    for facts in (*olds, *news):
-        last = facts.last_edit
-        if last != command.edit_id and not (last is None and facts.clip_id in children):
-            raise Refused(
-                f"Clip {facts.clip_id} was edited again since; undo edit {last} first.", code="review.edited_since"
-            )
+    for facts in olds:
+        if facts.last_edit != command.edit_id:
+            raise _edited_since(facts, facts.last_edit)
+    for facts in news:
+        # A replaced clip comes back as it was: whatever was said about the new one, tags and notes too, would be lost.
+        last = facts.standing[-1].edit_id if facts.standing else command.edit_id
+        if last != command.edit_id:
+            raise _edited_since(facts, last)
     parents = tuple(facts.clip_id for facts in sorted(replaced, key=lambda facts: facts.frames.start))
     return Decided(
         (
@@ -409,6 +601,32 @@ def _undo(board: Board, command: UndoEdit, context: Context) -> Decided | Unchan
             *(event for facts in olds for event in _withdrawals(facts, command, context)),
         )
     )
+
+
+def _take_annotation_back(touched: list[clip.Facts], command: UndoEdit, context: Context) -> Decided | Unchanged:
+    """The tags or notes as they were before: told by the same events, so that a reader needs no history."""
+    verb = Verb.TAG if command.kind is EditKind.TAG else Verb.NOTE
+    standing = [facts for facts in touched if any(each.edit_id == command.edit_id for each in facts.standing)]
+    if not standing:
+        return Unchanged.ALREADY_UNDONE
+    events: list[ClipEvent] = []
+    for facts in standing:
+        last = facts.latest(verb)
+        if last is None or last.edit_id != command.edit_id:
+            raise _edited_since(facts, last.edit_id if last else None)
+        if status(facts) is ClipState.SUPERSEDED:
+            raise _refusal(facts)
+        before = clip.withdrawn(facts, facts.version + 1, command.edit_id)
+        events.append(
+            _tagging(facts, before.tags, context, command.edit_id)
+            if verb is Verb.TAG
+            else _noting(facts, before.note, context, command.edit_id)
+        )
+    return Decided(tuple(events))
+
+
+def _edited_since(facts: clip.Facts, last: UUID | None) -> Refused:
+    return Refused(f"Clip {facts.clip_id} was edited again since; undo edit {last} first.", code="review.edited_since")
 
 
 def _withdrawals(facts: clip.Facts, command: UndoEdit, context: Context) -> Iterable[ClipEditUndone]:
@@ -430,6 +648,8 @@ def _withdrawals(facts: clip.Facts, command: UndoEdit, context: Context) -> Iter
                 done.append("skip")
             case Verb.ARCHIVE, _:
                 done.append("archive")
+            case ((Verb.TAG | Verb.NOTE), _):
+                continue
             case _, EditKind.UNGROUP:
                 done.append("ungroup")
             case _:
@@ -490,7 +710,7 @@ def _approval(facts: clip.Facts, context: Context) -> ClipApproved:
         by=context.by,
         frames=facts.frames,
         title=context.title,
-        tags=_tags(facts),
+        tags=facts.tags,
         profiles=context.profiles,
     )
 
@@ -535,7 +755,7 @@ def _child(
     parents: tuple[clip.Facts, ...],
     context: Context,
 ) -> ClipCreated:
-    tags = dict.fromkeys(tag for parent in parents for tag in _tags(parent))
+    tags = dict.fromkeys(tag for parent in parents for tag in parent.tags)
     return ClipCreated(
         video_id=source.video_id,
         clip_id=clip_id_of(source.video_id, frames, f"{origin}:{context.edit_id}"),
@@ -544,7 +764,3 @@ def _child(
         parents=tuple(parent.clip_id for parent in parents),
         tags=tuple(tags),
     )
-
-
-def _tags(facts: clip.Facts) -> tuple[Tag, ...]:
-    return facts.born.tags if facts.born else ()

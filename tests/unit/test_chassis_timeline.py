@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from console import timeline
+from services.chassis import timeline
 
 CLIP = "c" * 32
 VIDEO = "a" * 32
