@@ -224,6 +224,15 @@ NO_SUCH_FORMAT = "ingest.format_unavailable"
 MENDABLE = frozenset({"ingest.broken_timestamps"})
 """Faults of a merge that a light re-encoding mends. What is missing or damaged it could only hide."""
 
+_FAULTS: dict[str, type[HeatersError]] = {
+    "media.audio_drift": Permanent,
+    "media.audio_empty": Permanent,
+    "media.damaged_packets": Transient,
+    "media.duration_lie": Permanent,
+    "media.missing_part": Transient,
+}
+"""Findings that make a download no good: what a person sent may be meant so, what a site sent is not."""
+
 _HOPELESS = REFUSED_FOR_GOOD - {"media.not_a_video", "media.no_video_stream", "media.empty_file"}
 
 _ABOUT_THIS_MACHINE = frozenset({"ingest.disk_full", "media.disk_full", "media.out_of_memory", "media.read_failed"})
@@ -260,11 +269,12 @@ def check_expectations(
     expects_audio: bool,
     expected_duration: Fraction | None,
     merged: bool = False,
+    segmented: bool = False,
 ) -> HeatersError | None:
     """What a complete file still lacks of what its page promised, if anything.
 
     ``findings`` are those of its probe. ``expected_duration`` in seconds. Pages round to the second, so up to 2 s or 2 % are no difference; a live recording's
-    page may say less than there is, so only a shorter file is at fault.
+    page may say less than there is, so only a shorter file is at fault. ``segmented``: it came in parts, one of which may lack.
     """
     if expects_audio and facts.audio is None:
         return Permanent(
@@ -279,6 +289,13 @@ def check_expectations(
                 f"{float(facts.duration):.1f} s. It is fetched again.",
                 code="ingest.wrong_duration",
             )
+    for finding in findings:
+        if finding.code in _FAULTS:
+            return _FAULTS[finding.code](
+                f"{finding.message} It is no sound copy; upload the file instead.", code=finding.code
+            )
+        if segmented and facts.audio is None and finding.code == "media.timestamp_gap":
+            return Transient(f"A part of the video is missing: {finding.message}", code="media.missing_part")
     if merged and any(finding.code == "media.timestamps_mended" for finding in findings):
         return Permanent(
             "The times of its pictures were broken by joining its streams. It is encoded afresh.",

@@ -127,6 +127,11 @@ class Page:
         """Whether the page says that the chosen formats have sound."""
         return any(each.get("acodec") not in {None, "none"} for each in self.formats)
 
+    @property
+    def segmented(self) -> bool:
+        """Whether a chosen format comes in parts, one of which may be missing without an error."""
+        return any(each.get("protocol") not in {"http", "https"} for each in self.formats)
+
     def metadata(self) -> dict[str, Any]:
         """What the page tells of the video, bounded; nothing that changes by the day, such as views."""
         kept: dict[str, Any] = {}

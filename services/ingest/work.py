@@ -291,6 +291,7 @@ def _fault_of(trial: _Trial, page: Page) -> HeatersError | None:
         expects_audio=page.expects_audio,
         expected_duration=page.duration,
         merged=trial.attempt.merged and not trial.attempt.normalised,
+        segmented=page.segmented,
     )
 
 

@@ -77,7 +77,7 @@ def video_stream(container: InputContainer) -> VideoStream | None:
         key=lambda stream: (
             stream.codec_context is not None,
             bool(stream.disposition & Disposition.default),
-            (stream.width or 0) * (stream.height or 0),
+            (stream.width or 0) * (stream.height or 0) if stream.codec_context is not None else 0,
             -stream.index,
         ),
         default=None,

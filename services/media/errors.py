@@ -58,6 +58,12 @@ class Incomplete(MediaError):
     code = "media.incomplete"
 
 
+class DurationLie(MediaError):
+    """The header's duration is far from what the file holds."""
+
+    code = "media.duration_lie"
+
+
 class Encrypted(MediaError):
     """The streams are encrypted (DRM)."""
 

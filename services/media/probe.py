@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from contracts.values import MAX_FRAMES, AudioFacts, Finding, FrameRange, MediaFacts, VideoFacts
 from services.media import colour
 from services.media.containers import audio_stream, is_moving_picture, opened, video_stream
+from services.media.declared import declared_duration, declares_encryption
 from services.media.errors import (
     Corrupt,
+    DurationLie,
     EmptyFile,
     Encrypted,
     NoVideoStream,
@@ -37,12 +39,19 @@ from services.media.errors import (
     explained,
     translated,
 )
+from services.media.nal_units import length_check
 
 _HIDING_CODECS = frozenset({"vp8", "vp9", "mpeg4", "msmpeg4v3", "msmpeg4v2", "h263"})
 """Codecs with packets that show no picture of their own: alternate references, packed B-frames."""
 
 _FIRST_PICTURES = 8
 _TOLERABLE_AUDIO_GAP = Fraction(1, 2)
+_TOLERABLE_DRIFT = Fraction(40, 1000)
+"""Sound this far from its pictures is heard to be wrong."""
+_HOLE = Fraction(1, 10)
+"""A jump of the sound's times by this much is a hole, not a clock that runs wrong."""
+_LONG_SHOWN = Fraction(5)
+"""A picture must stand longer than this before it can be called a lie about the duration."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +124,23 @@ def probe(path: Path, *, limits: ProbeLimits | None = None) -> Probe:
             f"{path.name} has {size} bytes; this installation takes {limits.bytes}. Submit a smaller file."
         )
     with opened(path) as container, translated(f"reading {path.name}"):
-        return _read(container, path.name, size, limits)
+        is_mp4 = "mov" in container.format.name
+        if is_mp4 and declares_encryption(path):
+            raise Encrypted(f"{path.name} is encrypted (DRM) and cannot be read. Submit a copy without protection.")
+        declared = declared_duration(path) if is_mp4 else None
+        return _read(container, path.name, size, limits, declared)
 
 
-def _read(container: InputContainer, name: str, size: int, limits: ProbeLimits) -> Probe:
+def _read(
+    container: InputContainer, name: str, size: int, limits: ProbeLimits, declared: Fraction | None = None
+) -> Probe:
     video = video_stream(container)
     if video is None:
         held = "audio only" if container.streams.audio else "no audio and no video"
         raise NoVideoStream(f"{name} holds no moving pictures ({held}). Submit a file with a video stream.")
     audio = audio_stream(container)
-    _refuse_known_encryption(name, [video, audio] if audio else [video])
+    if video.codec_context is None:
+        raise UnsupportedCodec(f"No decoder here understands the video of {name}. Convert it to H.264 or H.265.")
     tally = _Tally(video, audio)
     try:
         for packet in container.demux():
@@ -139,8 +155,27 @@ def _read(container: InputContainer, name: str, size: int, limits: ProbeLimits) 
     if tally.video_packets == 0:
         raise NoVideoStream(f"The video stream of {name} holds no picture. Submit a file with a video in it.")
     _refuse_truncation(container, name, size, tally)
+    if declared is not None and declared > 2 * tally.furthest + 2:
+        raise DurationLie(
+            f"{name} says that it lasts {float(declared):.1f} s, but all it holds ends at {float(tally.furthest):.1f} s. "
+            "Fetch it again, or export it again at its origin."
+        )
     first = _first_pictures(container, video, name)
     return _proved(container, video, audio, first, tally, name, size, limits)
+
+
+_MOST_HOLES = 10_000
+
+
+def _frame_ticks(audio: AudioStream) -> int:
+    """Ticks of a packet's samples where the codec fixes their number; 0 where each packet tells its own."""
+    samples = {"aac": 1024, "mp3": 1152, "mp2": 1152, "ac3": 1536}.get(audio.codec_context.codec.canonical_name, 0)
+    if not samples or not audio.time_base or not audio.rate or audio.profile not in {None, "LC", "Main"}:
+        return 0
+    if audio.codec_context.frame_size not in {0, samples}:
+        return 0
+    ticks = samples / (audio.rate * audio.time_base)
+    return int(ticks) if ticks.denominator == 1 else 0
 
 
 class _Tally:
@@ -153,14 +188,24 @@ class _Tally:
         self.keys = array("b")
         self.untimed = 0
         self.video_packets = 0
+        self.video_discarded = 0
         self.audio_packets = 0
         self.video_end: int | None = None
         self.video_frame_ticks = 0
         self.audio_start: int | None = None
         self.audio_end: int | None = None
+        self.audio_last: int | None = None
+        self.audio_excess = 0
+        """Ticks by which the sound's times run ahead of its samples, holes not counted."""
+        self.audio_holes: list[tuple[Fraction, Fraction]] = []
+        self._audio_length = _frame_ticks(audio) if audio is not None else 0
+        self._audio_hole = int(_HOLE / (audio.time_base or 1)) if audio is not None else 0
+        self._whole = length_check(video.codec_context.codec.canonical_name, video.codec_context.extradata)
         self.furthest = Fraction(0)
         self.key_seen = False
         self.damaged_inside = 0
+        self.misshapen = 0
+        self.first_misshapen = 0
         self.damaged_last = False
         self.encrypted = False
 
@@ -178,11 +223,15 @@ class _Tally:
     def _take_video(self, packet: Packet[Stream]) -> None:
         self.encrypted |= packet.has_sidedata("encryption_info")
         if packet.is_discard:
+            self.video_discarded += 1
             return
         self.video_packets += 1
         self.key_seen |= packet.is_keyframe
         # A recording that was joined midway begins with damaged remains; they lie before the first key picture.
         self.damaged_inside += packet.is_corrupt and self.key_seen
+        if self._whole is not None and not self._whole(memoryview(packet)):
+            self.misshapen += 1
+            self.first_misshapen = self.first_misshapen or self.video_packets
         self.damaged_last = packet.is_corrupt
         if packet.pts is None:
             self.untimed += 1
@@ -201,14 +250,19 @@ class _Tally:
         if at is not None:
             self.audio_start = at if self.audio_start is None else min(at, self.audio_start)
             self.audio_end = max(self.audio_end or at, at + (packet.duration or 0))
+            self._time_audio(at, packet)
 
-
-def _refuse_known_encryption(name: str, streams: list[VideoStream | AudioStream]) -> None:
-    for stream in streams:
-        if stream.codec_tag in {"encv", "enca", "drmi", "drms", "drmt"}:
-            raise Encrypted(f"{name} is encrypted (DRM) and cannot be read. Submit a copy without protection.")
-        if stream.codec_context is None and isinstance(stream, VideoStream):
-            raise UnsupportedCodec(f"No decoder here understands the video of {name}. Convert it to H.264 or H.265.")
+    def _time_audio(self, at: int, packet: Packet[Stream]) -> None:
+        """Holds the packet's time against what the samples before it last."""
+        length = self._audio_length or packet.duration or 0
+        if self.audio_last is not None and length:
+            beyond = at - self.audio_last
+            if abs(beyond) < self._audio_hole:
+                self.audio_excess += beyond
+            elif beyond > 0 and len(self.audio_holes) < _MOST_HOLES:
+                base = packet.time_base or Fraction(1)
+                self.audio_holes.append((self.audio_last * base, at * base))
+        self.audio_last = at + length if length else None
 
 
 def _refuse_truncation(container: InputContainer, name: str, size: int, tally: _Tally) -> None:
@@ -222,6 +276,10 @@ def _refuse_truncation(container: InputContainer, name: str, size: int, tally: _
                 f"{name} is cut off: its index names {len(entries)} {stream.type} packets, of which {missing} lie beyond "
                 f"the file's {size} bytes. {remedy}"
             )
+    promised = tally.video.frames if "mov" in container.format.name else 0
+    found = tally.video_packets + tally.video_discarded
+    if found < promised:
+        raise Truncated(f"{name} promises {promised} pictures and holds {found}. {remedy}")
     if container.format.name == "mpegts" and all(size % length for length in (188, 192, 204)):
         raise Truncated(f"{name} is cut off in the midst of a transport packet ({size} bytes). {remedy}")
     if tally.damaged_last:
@@ -294,6 +352,14 @@ def _proved(
         raise OverLimits(f"{name} holds {tally.video_packets} pictures; the limit is {MAX_FRAMES}. Cut it first.")
     variable = _is_variable(shown)
     findings += _timestamp_findings(pts, shown, timebase, tally, variable=variable)
+    if tally.misshapen:
+        findings.append(
+            Finding(
+                code="media.damaged_packets",
+                message=f"{tally.misshapen} of {tally.video_packets} video packets are damaged; the first is packet "
+                f"{tally.first_misshapen}.",
+            )
+        )
     if promised < tally.video_packets:
         findings.append(
             Finding(
@@ -303,6 +369,8 @@ def _proved(
         )
     audio_facts, audio_start, audio_end = _audio(audio, tally)
     video_start = int(shown[0]) * timebase
+    findings += _sound_findings(container, audio, tally)
+    findings += _missing_findings(shown, timebase, tally)
     if audio_start is not None and audio_end is not None:
         findings += _audio_findings(video_start, video_start + duration, audio_start, audio_end)
     facts = MediaFacts(
@@ -404,6 +472,60 @@ def _timestamp_findings(
                     frames=FrameRange(start=int(gap), end=int(gap) + 2),
                 )
             )
+    return findings
+
+
+def _sound_findings(container: InputContainer, audio: AudioStream | None, tally: _Tally) -> list[Finding]:
+    findings = []
+    if container.streams.audio and tally.audio_packets == 0:
+        findings.append(
+            Finding(
+                code="media.audio_empty", message="There is a sound track, but no sound in it: nothing will be heard."
+            )
+        )
+    if audio is not None and audio.time_base:
+        drift = tally.audio_excess * Fraction(audio.time_base)
+        if abs(drift) > _TOLERABLE_DRIFT:
+            way = "behind" if drift > 0 else "ahead of"
+            findings.append(
+                Finding(
+                    code="media.audio_drift",
+                    message=f"The sound's clock runs wrong: at its end it is {abs(float(drift)):.3f} s {way} its own samples.",
+                )
+            )
+    return findings
+
+
+def _missing_findings(shown: NDArray[np.int64], timebase: Fraction, tally: _Tally) -> list[Finding]:
+    """Where pictures and sound lack at once, a part is missing; a picture that stands nearly all the time is a lie."""
+    steps = np.diff(shown)
+    findings: list[Finding] = []
+    if len(steps) < 3:
+        return findings
+    usual = float(np.median(steps))
+    steady = float(np.mean(np.abs(steps - usual) <= max(1.0, usual / 100)))
+    for gap in np.flatnonzero(steps > 1.5 * usual)[:1000]:
+        begin, end = (int(shown[gap]) + int(usual)) * timebase, int(shown[gap + 1]) * timebase
+        silent = any(start < end and stop > begin for start, stop in tally.audio_holes)
+        if end - begin > _HOLE and silent:
+            findings.append(
+                Finding(
+                    code="media.missing_part",
+                    message=f"{float(end - begin):.3f} s of pictures and sound are missing after frame {int(gap)}.",
+                    frames=FrameRange(start=int(gap), end=int(gap) + 2),
+                )
+            )
+            if len(findings) == 20:
+                break
+    longest = max(int(steps.max()), tally.video_frame_ticks) * timebase
+    whole = (int(shown[-1]) - int(shown[0]) + tally.video_frame_ticks) * timebase
+    if steady > 0.9 and longest > _LONG_SHOWN and 2 * longest > whole:
+        findings.append(
+            Finding(
+                code="media.duration_lie",
+                message=f"One picture is said to stand for {float(longest):.1f} s of {float(whole):.1f} s in all.",
+            )
+        )
     return findings
 
 
