@@ -235,6 +235,8 @@ class Measured(Value):
     expected_duration: Rational
     expected_size: tuple[int, int]
     expected_colours: Colours | None = None
+    expected_pixel_format: str = ""
+    """What the profile makes of this source; empty where only the profile's own word counts."""
     expects_sound: bool
     expected_sidecars: tuple[str, ...] = ()
     """Roles of which the bundle has at least one file."""

@@ -43,6 +43,7 @@ from services.export.domain import (
 )
 from services.export.qc import (
     CaptionFacts,
+    Colours,
     Measured,
     QcLimits,
     SidecarFacts,
@@ -61,9 +62,10 @@ from services.media.frame_index import FrameIndex
 from services.media.part import PartFrames, PartSounds, SourceSounds
 from services.media.pictures import picture_size
 from services.media.profiles import Profile
-from services.media.render import Budget, Captions, Cut, Rendered, Sidecar
+from services.media.render import Budget, Cut, Rendered
 from services.media.rendition import Rendition
 from services.media.shaping import delivered_size
+from services.media.sidecars import Captions, Sidecar
 from services.media.timebase import timecode
 
 
@@ -353,7 +355,7 @@ class _Bundle:
 
     def _measured(self, rendition: Rendition) -> Measured:
         rendered, footage = self._rendered, self._order.footage
-        video, sound = footage.media.video, rendition.sound
+        video, sound, meant = footage.media.video, rendition.sound, rendition.colours_meant
         return Measured(
             expected_frames=len(rendered.frames),
             expected_duration=rendered.duration,
@@ -363,7 +365,11 @@ class _Bundle:
             expects_sound=footage.media.audio is not None,
             pictures=_pictures(rendition),
             sound=_sound(rendition),
+            expected_colours=Colours(range=meant[0], space=meant[1], transfer=meant[2], primaries=meant[3]),
             faststart=rendition.faststart,
+            expected_pixel_format=rendition.pixel_format_meant,
+            whole=not rendition.fault,
+            wholeness=rendition.fault,
             picture_difference=rendition.picture_difference,
             black=tuple(self._shown(frames) for frames in rendered.pictures.black),
             frozen=tuple(self._shown(frames) for frames in rendered.pictures.frozen),
@@ -379,7 +385,7 @@ class _Bundle:
             if sound
             else None,
             sound_holes=tuple(self._stretch(start, end) for start, end in rendered.silent),
-            expected_sidecars=("poster", "thumbnail", "contact_sheet"),
+            expected_sidecars=_expected_sidecars(sound=rendition.sound is not None),
             sidecars=tuple(_facts_of(sidecar) for sidecar in rendered.sidecars),
             unreadable_captions=self._unreadable,
         )
@@ -417,6 +423,12 @@ def _limits(desk: Desk) -> QcLimits:
             f"The QC limits document {path} cannot be read ({error.strerror}). Correct HEATERS_EXPORT_QC_LIMITS.",
             code="qc.limits_invalid",
         ) from error
+
+
+def _expected_sidecars(*, sound: bool) -> tuple[str, ...]:
+    """The roles of which every bundle has a file."""
+    pictures = ("poster", "thumbnail", "contact_sheet", "sprites", "sprite_map")
+    return (*pictures, "peaks", "waveform") if sound else pictures
 
 
 def _facts_of(sidecar: Sidecar) -> SidecarFacts:

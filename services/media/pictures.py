@@ -1,4 +1,4 @@
-"""Stills that go with a clip: which frames to take, and how they become a poster, thumbnails and a contact sheet.
+"""Pictures that go with a clip: which frames to take, and what becomes of them; and the waveform's picture.
 
 Guarantees: every choice depends on the clip alone; JPEGs carry no date and no software tag, so the same frames give the
 same bytes; frames are given as RGB arrays already upright and with square pixels. Text uses Pillow's built-in font.
@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,35 +25,59 @@ Rgb = NDArray[np.uint8]
 POSTER_SIDE = 1280
 THUMBNAIL_SIDE = 480
 CELL_SIDE = 240
+SPRITE_SIDE = 160
+SPRITES = 100
+SPRITE_COLUMNS = 10
+WAVE_HEIGHT = 160
+WAVE_WIDTHS = (320, 1600)
 SHEET_CELLS = 20
 SHEET_COLUMNS = 5
 THUMBNAIL_POINTS = (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10))
 
 _BACKGROUND = (18, 18, 20)
 _INK = (235, 235, 235)
+_RULE = (70, 70, 76)
+_WAVE = (110, 190, 250)
+_PEAKS_HEADER = 20
 _SIMPLER = str.maketrans({"–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "…": "..."})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The frames (source numbering) that a clip's pictures are made of, each in ascending order without repeats."""
+    """The frames (source numbering) that a clip's pictures are made of, each in ascending order without repeats.
+
+    Sprites are taken every ``every`` frames from the first one on.
+    """
 
     sheet: tuple[int, ...]
     thumbnails: tuple[int, ...]
+    sprites: tuple[int, ...] = ()
+    every: int = 1
+
+    @cached_property
+    def large(self) -> frozenset[int]:
+        """Every frame that is a candidate for the poster."""
+        return frozenset(self.sheet) | frozenset(self.thumbnails)
+
+    @cached_property
+    def sprite_set(self) -> frozenset[int]:
+        """The sprites' frames."""
+        return frozenset(self.sprites)
 
     @property
     def wanted(self) -> frozenset[int]:
         """Every frame that some picture needs."""
-        return frozenset(self.sheet) | frozenset(self.thumbnails)
+        return self.large | self.sprite_set
 
 
-def plan_pictures(frames: FrameRange, *, cells: int = SHEET_CELLS) -> Plan:
-    """Cells spread evenly over the clip, each from the middle of its share; thumbnails at fixed points."""
+def plan_pictures(frames: FrameRange, *, cells: int = SHEET_CELLS, rate: Fraction = Fraction(25)) -> Plan:
+    """Cells spread evenly, each from the middle of its share; thumbnails at fixed points; sprites about a second apart."""
     count = len(frames)
     cells = min(cells, count)
     sheet = tuple(frames.start + (2 * cell + 1) * count // (2 * cells) for cell in range(cells))
     points = {frames.start + min(count - 1, int(point * count)) for point in THUMBNAIL_POINTS}
-    return Plan(sheet, tuple(sorted(points)))
+    every = max(1, round(rate), -(-count // SPRITES))
+    return Plan(sheet, tuple(sorted(points)), tuple(range(frames.start, frames.end, every)), every)
 
 
 def interest(picture: Rgb) -> float:
@@ -125,6 +150,45 @@ def contact_sheet(title: str, subtitle: str, cells: Sequence[Cell], *, columns: 
         sheet.paste(Image.fromarray(cell.picture), (left + (pitch - gap - width) // 2, top))
         _write(draw, (left, top + height + 2), cell.label, size=12, room=pitch - gap)
     return sheet
+
+
+def sprite_sheet(tiles: Sequence[Rgb], *, columns: int = SPRITE_COLUMNS) -> tuple[Image.Image, int, int]:
+    """The tiles (all of one size) side by side from the top left, without gaps; and how many columns and rows."""
+    if not tiles:
+        message = "a sprite sheet shows at least one picture"
+        raise ValueError(message)
+    height, width = tiles[0].shape[:2]
+    columns = min(columns, len(tiles))
+    rows = math.ceil(len(tiles) / columns)
+    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = tile
+    return Image.fromarray(sheet), columns, rows
+
+
+def waveform(peaks: bytes) -> tuple[bytes, int, int]:
+    """Peaks (the file of ``review_sound``) as a PNG, and its width and height in pixels.
+
+    One column for each bucket up to the widest picture; beyond that a column shows the extremes of several.
+    """
+    pairs = np.frombuffer(peaks, np.int8, offset=_PEAKS_HEADER).reshape(-1, 2).astype(np.int32)
+    narrowest, widest = WAVE_WIDTHS
+    width = max(narrowest, min(widest, len(pairs)))
+    canvas = np.empty((WAVE_HEIGHT, width, 3), np.uint8)
+    canvas[:] = _BACKGROUND
+    middle = WAVE_HEIGHT // 2
+    canvas[middle] = _RULE
+    for column in range(width):
+        low = column * len(pairs) // width
+        part = pairs[low : max(low + 1, (column + 1) * len(pairs) // width)]
+        if len(part):
+            top = middle - int(part[:, 1].max()) * (middle - 2) // 127
+            bottom = middle - int(part[:, 0].min()) * (middle - 2) // 127
+            canvas[min(top, bottom) : max(top, bottom) + 1, column] = _WAVE
+    buffer = io.BytesIO()
+    Image.fromarray(canvas).save(buffer, "PNG", optimize=False, compress_level=6)
+    return buffer.getvalue(), width, WAVE_HEIGHT
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, *, size: int, room: int) -> None:

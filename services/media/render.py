@@ -1,8 +1,9 @@
 """Renders clips of one video: each needed frame is decoded once, for every clip and profile that shows it.
 
-How it runs: one thread (the caller's) reads frames and sound in step, scales, measures, takes pictures and encodes the
-sound; each rendition has a thread that encodes its pictures and writes its file, fed through a bounded queue. While a
-clip's encoders finish, the next clip is already being read. Gaps between clips are not decoded.
+How it runs: one thread (the caller's) reads frames. Each clip has a thread that measures them and takes pictures, one
+that reads and encodes the sound, and for each rendition one that encodes and writes, and one that proves what was
+written; all are fed through bounded queues. While a clip's encoders finish, the next clip is already being read. Gaps
+between clips are not decoded.
 
 Guarantees: a rendition holds exactly the frames of its range, each at its exact time from the clip's start (variable
 rates included), and exactly as many samples as it lasts; pictures stand upright; the same input, profile and library
@@ -11,55 +12,31 @@ versions give the same bytes; a misspelt codec option is an error; a clip that f
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import av.codec.context
-import av.container
-import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
 from contracts.errors import HeatersError
 from contracts.values import FrameRange
-from services.media.captions import Cue, cut_captions, write_srt, write_vtt
-from services.media.errors import Disagreement, EncodingFailed, Incomplete, translated
+from services.media.audio import as_float
+from services.media.errors import EncodingFailed, Incomplete, translated
+from services.media.fan import Fan
 from services.media.footage import Footage, Sounds
-from services.media.measure import PictureFacts, PictureLimits, PictureMeter, SoundLimits
-from services.media.pictures import (
-    CELL_SIDE,
-    POSTER_SIDE,
-    THUMBNAIL_SIDE,
-    Cell,
-    Plan,
-    clock,
-    contact_sheet,
-    interest,
-    jpeg,
-    plan_pictures,
-    shrink,
-)
+from services.media.measure import PictureFacts, PictureLimits, SoundLimits
 from services.media.profiles import Profile
-from services.media.rendition import Rendition, Writer
-from services.media.shaping import PictureChain, display_size, fitted, pixels
+from services.media.rendition import Rendition, Writer, queue_depth
+from services.media.sidecars import Aside, Captions, Sidecar, Waves, caption_sidecars
+from services.media.workers import Crew, Pipe, Withdrawn
 
 SOUND_AHEAD = Fraction(1, 2)
-METER_SIDE = 320
-
-Rgb = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Captions:
-    """Cues of one language, on the axis of ``Footage.time_of``."""
-
-    language: str
-    cues: tuple[Cue, ...]
 
 
 @dataclass(frozen=True)
@@ -72,17 +49,6 @@ class Cut:
     stem: str
     title: str
     captions: tuple[Captions, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sidecar:
-    """A file that goes with every rendition of a clip, whole in memory."""
-
-    role: str
-    name: str
-    data: bytes
-    content_type: str
-    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -224,69 +190,139 @@ def _distinct_frames(ranges: Sequence[FrameRange]) -> int:
     return total
 
 
+class _SoundPass:
+    """One clip's sound: read by a thread of its own, a little ahead of the pictures, and encoded for every rendition."""
+
+    def __init__(
+        self, reader: Sounds, blocks: Iterator[AudioFrame], first: AudioFrame, writers: Sequence[Writer], crew: Crew
+    ) -> None:
+        self.reader = reader
+        self._blocks = blocks
+        self._first = first
+        self._writers = writers
+        self._crew = crew
+        self._heard: Fraction | None = Fraction(0)
+        self._told = threading.Condition()
+        self.waves = Waves(first.sample_rate)
+        # Unbounded: it holds one number for each picture on its way, and those are bounded.
+        self._until: Pipe[Fraction] = crew.pipe("sound", self._read, depth=0)
+
+    def advance(self, until: Fraction) -> None:
+        """Lets the sound be read up to ``until`` seconds from the clip's start; never waits."""
+        self._until.put(until)
+
+    def end(self) -> None:
+        """Lets the sound be read to its end."""
+        self._until.finish()
+
+    def _read(self, items: Iterator[Fraction]) -> None:
+        with translated("encoding the sound"):
+            heard = self._hear(self._first)
+            for until in items:
+                while heard < until:
+                    block = next(self._blocks, None)
+                    if block is None:
+                        break
+                    heard += self._hear(block)
+                self._tell(until)
+            for block in self._blocks:
+                self._hear(block)
+            for writer in self._writers:
+                writer.end_sound()
+            self._tell(None)
+
+    def _hear(self, block: AudioFrame) -> Fraction:
+        length = Fraction(block.samples, block.sample_rate)
+        self.waves.add(as_float(block))
+        for writer in self._writers:
+            writer.put_sound(block)
+        return length
+
+    def _tell(self, heard: Fraction | None) -> None:
+        with self._told:
+            self._heard = heard
+            self._told.notify_all()
+
+    def wait(self, until: Fraction | None) -> None:
+        """Returns once the sound was read up to ``until`` (or, if None, to its end) and encoded as far as it goes."""
+        with self._told:
+            while self._heard is not None and (until is None or self._heard < until):
+                self._crew.check()
+                self._told.wait(0.2)
+
+
+class _Silence:
+    """What a clip without sound waits for: nothing."""
+
+    def wait(self, until: Fraction | None) -> None:
+        """Returns at once."""
+
+
+class _Hearing:
+    """Stands between writers, which are made first, and the sound that is read for them."""
+
+    def __init__(self) -> None:
+        self.sound: _SoundPass | _Silence = _Silence()
+
+    def wait(self, until: Fraction | None) -> None:
+        """As ``_SoundPass.wait``."""
+        self.sound.wait(until)
+
+
 class _ClipPass:
     """One clip while its frames pass. Its errors stay its own: after one, frames are let by until the clip ends."""
 
     def __init__(self, place: int, footage: Footage, cut: Cut, budget: Budget, idle_sounds: list[Sounds]) -> None:
         self.place = place
         self.frames = cut.frames
+        self.memory = 0
         self._footage = footage
         self._cut = cut
         self._budget = budget
         self._start = footage.time_of(cut.frames.start)
         self._length = footage.time_of(cut.frames.end) - self._start
+        self._crew = Crew()
+        self._fan = Fan(len(cut.profiles) + 1)
         self._writers: list[Writer] = []
         self._error: HeatersError | None = None
-        self._plan = plan_pictures(cut.frames)
-        self._album = _Album(self._plan)
-        self._meter = PictureMeter(footage.time_of, full_range=True, limits=budget.pictures)
-        self._gray: PictureChain | None = None
-        self._rgb: PictureChain | None = None
+        self._aside = Aside(footage, cut.frames, budget.pictures)
+        self._asides: Pipe[tuple[int, VideoFrame]] | None = None
         self._idle_sounds = idle_sounds
-        self._reader: Sounds | None = None
-        self._sound: Iterator[AudioFrame] | None = None
-        self._heard = Fraction(0)
-        self._silent: tuple[tuple[Fraction, Fraction], ...] = ()
+        self._sound: _SoundPass | None = None
 
     def add(self, number: int, frame: VideoFrame) -> None:
         if self._error is not None:
             return
+        with self._guarded(f"rendering the clip {self.frames}"):
+            if number == self.frames.start:
+                self._open(frame)
+            if self._sound is not None:
+                self._sound.advance(self._footage.time_of(number + 1) - self._start + SOUND_AHEAD)
+            own, *others = self._fan.spread(frame)
+            assert self._asides is not None  # noqa: S101 - opened with the first frame.
+            self._asides.put((number, own))
+            for writer, twin in zip(self._writers, others, strict=True):
+                writer.put_picture(number - self.frames.start, twin)
+
+    @contextmanager
+    def _guarded(self, doing: str) -> Iterator[None]:
         try:
-            with translated(f"rendering the clip {self.frames}"):
-                self._add(number, frame)
+            with translated(doing):
+                yield
+        except Withdrawn:
+            self._fail(self._crew.failure)
         except HeatersError as error:
             self._fail(error)
 
-    def _add(self, number: int, frame: VideoFrame) -> None:
-        if number == self.frames.start:
-            self._open(frame)
-        assert self._gray is not None  # noqa: S101 - opened with the first frame.
-        assert self._rgb is not None  # noqa: S101
-        ordinal = number - self.frames.start
-        self._feed_sound(self._footage.time_of(number + 1) - self._start + SOUND_AHEAD)
-        for writer in self._writers:
-            writer.put_picture(ordinal, frame)
-        black = False
-        for _, small in self._gray.push(ordinal, frame):
-            black = self._meter.add(number, pixels(small))
-        if number in self._plan.wanted:
-            for _, picture in self._rgb.push(ordinal, frame):
-                self._album.add(number, pixels(picture), black=black)
-
     def _open(self, first: VideoFrame) -> None:
-        footage = self._footage
-        upright = display_size(first.width, first.height, footage.sample_aspect_ratio, footage.rotation)
-        self._rgb = PictureChain(
-            first, size=fitted(upright, POSTER_SIDE), pixel_format="rgb24", rotation=footage.rotation
-        )
-        self._gray = PictureChain(
-            first, size=fitted(upright, METER_SIDE), pixel_format="gray", rotation=footage.rotation, flags="area"
-        )
+        footage, hearing = self._footage, _Hearing()
+        reader: Sounds | None = None
+        blocks: Iterator[AudioFrame] = iter(())
         first_sound: AudioFrame | None = None
         if footage.sounds is not None:
-            self._reader = self._idle_sounds.pop() if self._idle_sounds else footage.sounds()
-            self._sound = iter(self._reader.samples(self._start, self._start + self._length))
-            first_sound = next(self._sound, None)
+            reader = self._idle_sounds.pop() if self._idle_sounds else footage.sounds()
+            blocks = iter(reader.samples(self._start, self._start + self._length))
+            first_sound = next(blocks, None)
         for profile in self._cut.profiles:
             path = self._cut.folder / profile.name / f"{self._cut.stem}.{profile.extension}"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -300,120 +336,67 @@ class _ClipPass:
                     first=first,
                     first_sound=first_sound,
                     limits=self._budget.sound,
+                    crew=self._crew,
+                    heard=hearing,
                 )
             )
-        if first_sound is not None:
-            self._hear(first_sound)
+        if reader is not None and first_sound is not None:
+            self._sound = hearing.sound = _SoundPass(reader, blocks, first_sound, self._writers, self._crew)
+        depth = queue_depth(first.width, first.height)
+        self._asides = self._crew.pipe("sidecars", self._watch, depth=depth)
 
-    def _feed_sound(self, until: Fraction) -> None:
-        while self._sound is not None and self._heard < until:
-            block = next(self._sound, None)
-            if block is None:
-                self._sound = None
-            else:
-                self._hear(block)
-
-    def _hear(self, block: AudioFrame) -> None:
-        self._heard += Fraction(block.samples, block.sample_rate)
-        for writer in self._writers:
-            writer.put_sound(block)
+    def _watch(self, items: Iterator[tuple[int, VideoFrame]]) -> None:
+        with translated(f"measuring the clip {self.frames}"):
+            self._aside.read(items)
 
     def end(self) -> None:
         """The clip's last frame was given: lets the encoders finish by themselves."""
         if self._error is not None:
             return
-        try:
-            with translated(f"finishing the clip {self.frames}"):
-                self._feed_sound(self._length + 1)
-                if self._reader is not None:
-                    self._silent = tuple(self._reader.holes)
-                    self._idle_sounds.append(self._reader)
-                for writer in self._writers:
-                    writer.end()
-        except HeatersError as error:
-            self._fail(error)
+        with self._guarded(f"finishing the clip {self.frames}"):
+            if self._sound is not None:
+                self._sound.end()
+            if self._asides is not None:
+                self._asides.finish()
+            for writer in self._writers:
+                writer.end()
 
     def result(self) -> tuple[int, Rendered | HeatersError]:
         """Waits for the encoders; gives what was made, or the first error."""
         if self._error is None:
-            try:
-                with translated(f"finishing the clip {self.frames}"):
-                    return self.place, self._finished()
-            except HeatersError as error:
-                self._fail(error)
+            with self._guarded(f"finishing the clip {self.frames}"):
+                return self.place, self._finished()
         assert self._error is not None  # noqa: S101 - set just above.
         return self.place, self._error
 
     def _finished(self) -> Rendered:
+        self._crew.join()
         renditions = tuple(writer.result() for writer in self._writers)
-        pictures = self._meter.facts()
-        if pictures.frames != len(self.frames):
-            raise Disagreement(
-                f"{pictures.frames} frames of {len(self.frames)} passed the meter. Nothing was published."
-            )
-        return Rendered(self.frames, self._length, renditions, self._sidecars(), pictures, self._silent)
+        pictures = self._aside.facts()
+        silent: tuple[tuple[Fraction, Fraction], ...] = ()
+        if self._sound is not None:
+            silent = tuple(self._sound.reader.holes)
+            self._idle_sounds.append(self._sound.reader)
+        return Rendered(self.frames, self._length, renditions, tuple(self._sidecars()), pictures, silent)
 
-    def _sidecars(self) -> tuple[Sidecar, ...]:
-        stem = self._cut.stem
-        made = [*self._album.sidecars(self._cut, self._footage)]
-        for captions in self._cut.captions:
-            cues = cut_captions(captions.cues, self._start, self._start + self._length)
-            facts = (("cues", str(len(cues))), ("language", captions.language))
-            made.append(Sidecar("captions_vtt", f"{stem}.{captions.language}.vtt", write_vtt(cues), "text/vtt", facts))
-            made.append(
-                Sidecar(
-                    "captions_srt", f"{stem}.{captions.language}.srt", write_srt(cues), "application/x-subrip", facts
-                )
-            )
-        return tuple(made)
+    def _sidecars(self) -> Iterator[Sidecar]:
+        cut = self._cut
+        yield from self._aside.sidecars(cut.stem, cut.title)
+        if self._sound is not None:
+            yield from self._sound.waves.sidecars(cut.stem)
+        yield from caption_sidecars(cut.captions, cut.stem, self._start, self._start + self._length)
 
-    def _fail(self, error: HeatersError) -> None:
+    def _fail(self, error: BaseException | None) -> None:
+        if not isinstance(error, HeatersError):
+            error = EncodingFailed(f"Rendering the clip {self.frames} ended early ({error}). Try the export again.")
         self._error = error
         self.abort()
 
     def abort(self) -> None:
         """Stops the encoders; their files stay unfinished."""
+        self._crew.abort()
         for writer in self._writers:
             writer.abort()
-
-
-class _Album:
-    """The pictures taken of a clip: small ones for the sheet, larger ones as thumbnails, and the best as the poster."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._cells: list[tuple[int, Rgb]] = []
-        self._thumbnails: list[tuple[int, Rgb]] = []
-        self._poster: tuple[float, int, Rgb] | None = None
-
-    def add(self, number: int, picture: Rgb, *, black: bool) -> None:
-        small = shrink(picture, CELL_SIDE)
-        if number in self._plan.sheet:
-            self._cells.append((number, small))
-        if number in self._plan.thumbnails:
-            self._thumbnails.append((number, shrink(picture, THUMBNAIL_SIDE)))
-        score = -1.0 if black else interest(small)
-        if self._poster is None or score > self._poster[0]:
-            self._poster = (score, number, picture)
-
-    def sidecars(self, cut: Cut, footage: Footage) -> Iterator[Sidecar]:
-        if self._poster is None:
-            raise Disagreement(f"No picture of the clip {cut.frames} could be taken. Nothing was published.")
-        _, number, poster = self._poster
-        yield _jpeg("poster", f"{cut.stem}.poster.jpg", number, poster, quality=88)
-        for place, (number, picture) in enumerate(self._thumbnails, start=1):
-            yield _jpeg("thumbnail", f"{cut.stem}.thumbnail-{place}.jpg", number, picture)
-        cells = [Cell(picture, f"{clock(footage.time_of(number))}  {number}") for number, picture in self._cells]
-        length = footage.time_of(cut.frames.end) - footage.time_of(cut.frames.start)
-        sheet = contact_sheet(cut.title, f"frames {cut.frames}, {clock(length)}", cells)
-        facts = (("height", str(sheet.height)), ("pictures", str(len(cells))), ("width", str(sheet.width)))
-        yield Sidecar("contact_sheet", f"{cut.stem}.contact-sheet.jpg", jpeg(sheet), "image/jpeg", facts)
-
-
-def _jpeg(role: str, name: str, number: int, picture: Rgb, *, quality: int = 85) -> Sidecar:
-    height, width = picture.shape[:2]
-    facts = (("frame", str(number)), ("height", str(height)), ("width", str(width)))
-    return Sidecar(role, name, jpeg(picture, quality), "image/jpeg", facts)
 
 
 def library_versions() -> dict[str, str]:

@@ -1,63 +1,66 @@
 """One rendition being written: its encoders, its file and the proof that the file holds what was meant.
 
-A thread of its own encodes pictures, interleaves the sound and reads the finished file back: every frame is there, at its
-exact time, decodes, and looks like the one that was encoded. The order of packets depends on their times alone, so the
-same frames and samples give the same bytes however the threads ran.
+A thread of its own shapes and encodes pictures and interleaves the sound; another decodes each packet on its way into
+the file, so that every frame is proved to be there, at its exact time, decodable, and looking like the one that was
+encoded. The finished file's own tables are read through a descriptor that was open before its first byte. The order of
+packets depends on their times alone, so the same frames and samples give the same bytes however the threads ran.
 """
 
 from __future__ import annotations
 
 import os
-import queue
-import threading
-from array import array
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import av.codec.context
-import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
-from contracts.errors import Cancelled
 from contracts.values import FrameRange
 from services.media import colour
 from services.media.audio import SoundChain, open_encoder
 from services.media.errors import Disagreement, EncodingFailed, UnsupportedPixels, translated
 from services.media.footage import Footage
+from services.media.layout import Layout, layout_of
 from services.media.light import light_of
 from services.media.measure import SoundFacts, SoundLimits
 from services.media.profiles import Profile, VideoEncoding
-from services.media.shaping import PictureChain, colours_of, delivered_size
+from services.media.proof import Proof, Seen, copied
+from services.media.shaping import Colours, PictureChain, colours_of, delivered_size
 from services.media.timebase import nearest
+from services.media.workers import Crew, Pipe
 
 # One encoder prints its settings to the terminal, unless this says that errors alone matter.
 os.environ.setdefault("SVT_LOG", "1")
 
-QUEUE_FRAMES = 8
-GRID = (12, 16)
-"""Rows and columns of the samples by which a decoded frame is compared with the encoded one."""
+_QUEUED_PIXELS = 1 << 24
 
-Look = NDArray[Any]
+
+def queue_depth(width: int, height: int) -> int:
+    """How many pictures wait for a thread: 8 of ordinary size, fewer of large ones."""
+    return max(2, min(8, _QUEUED_PIXELS // (width * height)))
+
+
+ColourNames = tuple[str, str, str, str]
+"""Range, matrix, transfer and primaries by name; empty where nothing is said."""
 
 
 @dataclass(frozen=True)
 class Rendition:
-    """One file that was written, as it reads back.
+    """One file that was written, as its decoder and its own tables tell.
 
     ``picture_difference`` is how far the worst frame lies from what was given to the encoder, as a share of the full
-    range: 0 for a lossless profile.
+    range: 0 for a lossless profile. ``fault`` says what of the container's tables does not fit; it is empty for a whole
+    file. ``colours_meant`` and ``pixel_format_meant`` are what the frames were to carry.
     """
 
     profile: Profile
@@ -75,6 +78,9 @@ class Rendition:
     rate: Fraction
     faststart: bool
     picture_difference: float
+    colours_meant: ColourNames = ("", "", "", "")
+    pixel_format_meant: str = ""
+    fault: str = ""
     sound_codec: str = ""
     sample_rate: int | None = None
     channels: int | None = None
@@ -83,15 +89,27 @@ class Rendition:
     sound: SoundFacts | None = None
 
 
-@dataclass(frozen=True)
-class _Picture:
-    frame: VideoFrame
-    pts: int
-    duration: int
+class Heard(Protocol):
+    """How far the sound of a clip has come; asked by the thread that interleaves it."""
+
+    def wait(self, until: Fraction | None) -> None:
+        """Returns once all sound up to so many seconds, or all there is, was encoded."""
+        ...
+
+
+@dataclass
+class _Muxed:
+    """What went into the file: packets and bytes of each kind, and where they end, in seconds."""
+
+    packets: int = 0
+    pictures_end: Fraction = Fraction(0)
+    starts_with_key: bool = False
+    sound_size: int = 0
+    sound_end: Fraction = Fraction(0)
 
 
 class Writer:
-    """One rendition being written: a file, its encoders, and the thread that feeds the picture encoder and the muxer."""
+    """One rendition being written. Its threads belong to the clip's crew: what fails in one ends them all."""
 
     def __init__(
         self,
@@ -104,11 +122,14 @@ class Writer:
         first: VideoFrame,
         first_sound: AudioFrame | None,
         limits: SoundLimits,
+        crew: Crew,
+        heard: Heard,
     ) -> None:
         self._path = path
         self._profile = profile
         self._footage = footage
         self._frames = frames
+        self._heard = heard
         self._start = footage.time_of(frames.start)
         self._length = footage.time_of(frames.end) - self._start
         encoding = profile.video
@@ -121,25 +142,39 @@ class Writer:
             keeps_hdr=encoding.keeps_hdr,
             deinterlace=encoding.deinterlace and footage.interlaced,
         )
-        self._output: OutputContainer = av.open(
-            str(path), "w", format=profile.container, options={"fflags": "+bitexact", **dict(profile.container_options)}
-        )
+        self._tags = colours_of(first, encoding)
+        # Open before the first byte, so that the finished file need not be opened again.
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        self._muxed = _Muxed()
+        self._seen = Seen()
+        self._durations: dict[int, int] = {}
+        self._sound: SoundChain | None = None
+        self._sound_packets: deque[Packet[Stream]] = deque()
+        try:
+            self._output: OutputContainer = av.open(
+                str(path),
+                "w",
+                format=profile.container,
+                options={"fflags": "+bitexact", **dict(profile.container_options)},
+            )
+        except BaseException:
+            self._close_descriptor()
+            raise
         try:
             self._output.metadata["title"] = title
             self._stream = self._open_pictures(first)
-            self._sound: SoundChain | None = None
             if first_sound is not None:
                 self._sound = SoundChain(self._output, profile.audio, first_sound, self._length, limits=limits)
             self._output.start_encoding()
+            self._proof = Proof(self._stream.codec_context)
         except BaseException:
             # A container left open keeps its file and its threads.
             self._output.close()
+            self._close_descriptor()
             raise
-        self._queue: queue.Queue[_Picture | list[Packet[Stream]] | None] = queue.Queue(QUEUE_FRAMES)
-        self._abandoned = threading.Event()
-        self._looks: list[Look] = []
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"encode-{profile.name}")
-        self._work: Future[Rendition] = self._threads.submit(self._write)
+        depth = queue_depth(first.width, first.height)
+        self._packets: Pipe[Packet[Stream]] = crew.pipe(f"prove-{profile.name}", self._prove, depth=depth)
+        self._pictures: Pipe[tuple[int, VideoFrame]] = crew.pipe(f"encode-{profile.name}", self._write, depth=depth)
 
     def _open_pictures(self, first: VideoFrame) -> VideoStream:
         encoding, footage = self._profile.video, self._footage
@@ -156,9 +191,8 @@ class Writer:
         context.sample_aspect_ratio = self._sample_aspect_ratio()
         if self._profile.sample_entry is not None:
             context.codec_tag = self._profile.sample_entry
-        tags = colours_of(first, encoding)
-        context.color_range, context.colorspace = tags.range, tags.space
-        context.color_trc, context.color_primaries = tags.transfer, tags.primaries
+        context.color_range, context.colorspace = self._tags.range, self._tags.space
+        context.color_trc, context.color_primaries = self._tags.transfer, self._tags.primaries
         context.flags |= int(av.codec.context.Flags.bitexact)
         open_encoder(context)
         return stream  # type: ignore[no-any-return]
@@ -170,202 +204,202 @@ class Writer:
         return 1 / ratio if self._footage.rotation % 180 else ratio
 
     def put_picture(self, ordinal: int, frame: VideoFrame) -> None:
-        """Scales a frame and queues it; waits while the encoder is behind."""
-        for place, picture in self._chain.push(ordinal, frame):
-            self._put(self._timed(place, picture))
+        """Queues a frame, which is the writer's own from then on; waits while the encoder is behind."""
+        self._pictures.put((ordinal, frame))
 
     def put_sound(self, block: AudioFrame) -> None:
-        """Encodes a block of samples and queues the packets."""
+        """Encodes a block of samples; called by the one thread that reads the sound."""
         if self._sound is not None:
-            self._put(self._sound.push(block))
+            self._sound_packets.extend(self._sound.push(block))
+
+    def end_sound(self) -> None:
+        """Ends the sound; called by the same thread."""
+        if self._sound is not None:
+            self._sound_packets.extend(self._sound.finish())
 
     def end(self) -> None:
-        """Queues what was held back, and the end."""
-        for place, picture in self._chain.flush():
-            self._put(self._timed(place, picture))
-        if self._sound is not None:
-            self._put(self._sound.finish())
-        self._put(None)
+        """No more pictures come."""
+        self._pictures.finish()
 
-    def _timed(self, ordinal: int, picture: VideoFrame) -> _Picture:
+    def _write(self, items: Iterator[tuple[int, VideoFrame]]) -> None:
+        with translated(f"encoding {self._path.name}"):
+            try:
+                for ordinal, frame in items:
+                    for place, picture in self._chain.push(ordinal, frame):
+                        self._encode(place, picture)
+                for place, picture in self._chain.flush():
+                    self._encode(place, picture)
+                self._mux(self._stream.encode(None))
+                self._heard.wait(None)
+                self._mux_sound(None)
+            finally:
+                self._output.close()
+            self._packets.finish()
+
+    def _encode(self, ordinal: int, picture: VideoFrame) -> None:
         number = self._frames.start + ordinal
-        begin = (self._footage.time_of(number) - self._start) / self._footage.timebase
-        stop = (self._footage.time_of(number + 1) - self._start) / self._footage.timebase
+        footage, start = self._footage, self._start
+        begin = (footage.time_of(number) - start) / footage.timebase
+        stop = (footage.time_of(number + 1) - start) / footage.timebase
         if begin.denominator != 1 or stop.denominator != 1:
             raise Disagreement(
-                f"Frame {number} lies between two ticks of {self._footage.timebase} s. Preprocess the video again."
+                f"Frame {number} lies between two ticks of {footage.timebase} s. Preprocess the video again."
             )
         if picture.format.name != self._chain.pixel_format or (picture.width, picture.height) != self._chain.size:
             raise Disagreement(f"Frame {number} came out as {picture.format.name}, not as the profile says.")
-        return _Picture(picture, int(begin), int(stop - begin))
+        picture.pts, picture.time_base = int(begin), footage.timebase
+        # A decoded frame remembers its type, and an encoder would obey: every frame of an intra-only master would become
+        # a key frame.
+        picture.pict_type = PictureType.NONE
+        _tag(picture, self._tags)
+        self._durations[int(begin)] = int(stop - begin)
+        self._proof.expect(int(begin), picture)
+        # Pictures are interleaved with sound up to their own time, and the sound is encoded that far first.
+        self._heard.wait(footage.time_of(number + 1) - start)
+        self._mux(self._stream.encode(picture))
 
-    def _put(self, item: _Picture | list[Packet[Stream]] | None) -> None:
-        while True:
-            if self._work.done():
-                self._work.result()
-                raise EncodingFailed(f"The encoder of {self._path.name} stopped early. Try the export again.")
-            try:
-                self._queue.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return
-
-    def _write(self) -> Rendition:
-        durations: dict[int, int] = {}
-        sound: deque[Packet[Stream]] = deque()
-
-        def mux(packets: Sequence[Packet[Stream]]) -> None:
-            for packet in packets:
-                if packet.pts is None or packet.dts is None:
-                    raise EncodingFailed(f"The encoder of {self._path.name} gave a packet without a time.")
-                packet.duration = durations.pop(packet.pts)
-                self._mux_sound(sound, packet.dts * self._footage.timebase)
-                self._output.mux(packet)
-
-        with translated(f"encoding {self._path.name}"):
-            try:
-                while (item := self._queue.get()) is not None:
-                    if isinstance(item, _Picture):
-                        item.frame.pts, item.frame.time_base = item.pts, self._footage.timebase
-                        # A decoded frame remembers its type, and an encoder would obey: every frame of an intra-only
-                        # master would become a key frame.
-                        item.frame.pict_type = PictureType.NONE
-                        durations[item.pts] = item.duration
-                        self._looks.append(_look(item.frame))
-                        mux(self._stream.encode(item.frame))
-                    else:
-                        sound.extend(item)
-                if not self._abandoned.is_set():
-                    mux(self._stream.encode(None))
-                    self._mux_sound(sound, None)
-            finally:
-                self._output.close()
-        if self._abandoned.is_set():
-            raise Cancelled(f"{self._path.name} was given up before its end. Nothing was published.")
-        return self._read_back()
-
-    def _mux_sound(self, sound: deque[Packet[Stream]], until: Fraction | None) -> None:
-        # The order in the file is decided by timestamps alone, never by which thread was faster.
-        while sound:
-            head = sound[0]
-            begins = head.dts * head.time_base if head.dts is not None and head.time_base is not None else Fraction(0)
-            if until is not None and begins > until:
-                return
-            self._output.mux(sound.popleft())
-
-    def result(self) -> Rendition:
-        """Waits until the file is written and read back.
-
-        Raises ``media.disagreement`` if the file does not hold the frames it should, each at its time.
-        """
-        rendition = self._work.result()
-        self._threads.shutdown()
-        return rendition
-
-    def _read_back(self) -> Rendition:
-        with translated(f"reading back {self._path.name}"), av.open(str(self._path)) as file:
-            video = file.streams.video[0]
-            video.thread_type = "FRAME"
-            video.codec_context.thread_count = 2
-            sound = file.streams.audio[0] if file.streams.audio else None
-            shown, first_is_key, sound_end = array("q"), False, Fraction(0)
-            worst, seen = 0.0, 0
-            for packet in file.demux():
-                if packet.stream_index == video.index:
-                    for frame in packet.decode():
-                        if not isinstance(frame, VideoFrame):
-                            continue
-                        worst = max(worst, self._difference(seen, frame))
-                        seen += 1
-                if packet.size == 0 or packet.pts is None or packet.time_base is None:
-                    continue
-                if packet.stream_index == video.index:
-                    first_is_key = first_is_key or (not shown and packet.is_keyframe)
-                    shown.append(packet.pts)
-                else:
-                    sound_end = max(sound_end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
-            if {len(shown), seen, len(self._looks)} != {len(self._frames)} or not first_is_key:
-                raise Disagreement(
-                    f"{self._path.name} took {len(self._looks)} frames and reads back with {len(shown)}, of which {seen} "
-                    f"decode; {len(self._frames)} are due. It was not published; try again."
+    def _mux(self, packets: Sequence[Packet[Stream]]) -> None:
+        base = self._footage.timebase
+        for packet in packets:
+            duration = self._durations.pop(packet.pts, None) if packet.pts is not None else None
+            if packet.pts is None or packet.dts is None or duration is None:
+                raise EncodingFailed(
+                    f"The encoder of {self._path.name} gave a packet without a time that it was given."
                 )
-            last = self._refuse_shifted(sorted(shown), Fraction(video.time_base or 1))
-            context: Any = video.codec_context
-            told = self._sound
-            return Rendition(
-                profile=self._profile,
-                path=self._path,
-                width=video.width,
-                height=video.height,
-                pixel_format=str(context.pix_fmt),
-                color_range=colour.RANGES.get(int(context.color_range), ""),
-                color_space=colour.SPACES.get(int(context.colorspace), ""),
-                color_transfer=colour.TRANSFERS.get(int(context.color_trc), ""),
-                color_primaries=colour.PRIMARIES.get(int(context.color_primaries), ""),
-                codec=context.codec.canonical_name,
-                frames=len(shown),
-                duration=last,
-                rate=Fraction(len(self._frames)) / self._length,
-                faststart=_starts_fast(self._path),
-                picture_difference=round(worst, 4),
-                sound_codec=sound.codec_context.codec.canonical_name if sound else "",
-                sample_rate=sound.sample_rate if sound else None,
-                channels=sound.layout.nb_channels if sound else None,
-                layout=sound.layout.name if sound else "",
-                sound_duration=sound_end if sound else None,
-                sound=told.facts() if told else None,
-            )
+            due, lasts = packet.pts * base, duration * base
+            packet.duration = duration
+            self._mux_sound(packet.dts * base)
+            self._packets.put(copied(packet))
+            if self._muxed.packets == 0:
+                self._muxed.starts_with_key = packet.is_keyframe
+            self._output.mux(packet)
+            self._refuse_shifted(packet, due)
+            self._muxed.packets += 1
+            self._muxed.pictures_end = max(self._muxed.pictures_end, due + lasts)
 
-    def _difference(self, place: int, frame: VideoFrame) -> float:
-        """How far a decoded frame lies from the one that was encoded, as a share of the full range."""
-        if place >= len(self._looks):
-            return 1.0
-        now, meant = _look(frame), self._looks[place]
-        if now.shape != meant.shape:
-            return 1.0
-        depth = float((1 << frame.format.components[0].bits) - 1)
-        return float(np.abs(now.astype(np.int32) - meant.astype(np.int32)).mean()) / depth
-
-    def _refuse_shifted(self, shown: Sequence[int], timebase: Fraction) -> Fraction:
-        """Compares when frames are shown with when they should be; gives the end of the last, in seconds.
+    def _refuse_shifted(self, packet: Packet[Stream], due: Fraction) -> None:
+        """Compares the time that the container holds with the one that was meant.
 
         MP4 holds every time exactly; Matroska rounds to its tick of a millisecond.
         """
-        number = self._frames.start
-        for number, ticks in enumerate(shown, start=self._frames.start):
-            due = self._footage.time_of(number) - self._start
-            if abs(ticks * timebase - due) * 2 > (timebase if self._profile.container == "matroska" else 0):
-                raise Disagreement(
-                    f"{self._path.name} shows frame {number} at {float(ticks * timebase):.6f} s instead of "
-                    f"{float(due):.6f} s. It was not published; try again."
-                )
-        return shown[-1] * timebase + self._footage.time_of(number + 1) - self._footage.time_of(number)
+        tick = Fraction(packet.time_base or 1)
+        at = (packet.pts or 0) * tick
+        if abs(at - due) * 2 > (tick if self._profile.container == "matroska" else 0):
+            raise Disagreement(
+                f"{self._path.name} shows a frame at {float(at):.6f} s instead of {float(due):.6f} s. It was not "
+                "published; try again."
+            )
+
+    def _mux_sound(self, until: Fraction | None) -> None:
+        # The order in the file is decided by timestamps alone, never by which thread was faster.
+        sound = self._sound_packets
+        while sound:
+            head = sound[0]
+            base = Fraction(head.time_base or 1)
+            if until is not None and (head.dts or 0) * base > until:
+                return
+            sound.popleft()
+            self._muxed.sound_size += head.size
+            self._muxed.sound_end = max(self._muxed.sound_end, ((head.pts or 0) + (head.duration or 0)) * base)
+            self._output.mux(head)
+
+    def _prove(self, packets: Iterator[Packet[Stream]]) -> None:
+        with translated(f"proving {self._path.name}"):
+            self._seen = self._proof.read(packets)
+
+    def result(self) -> Rendition:
+        """What was written, once the crew's threads have ended.
+
+        Raises ``media.disagreement`` if the file does not hold the frames it should, each at its time.
+        """
+        muxed, seen, due = self._muxed, self._seen, len(self._frames)
+        if {muxed.packets, seen.shown} != {due} or not muxed.starts_with_key:
+            raise Disagreement(
+                f"{self._path.name} took {muxed.packets} packets, of which {seen.shown} frames decode; {due} are due. It "
+                "was not published; try again."
+            )
+        if seen.misplaced or seen.damaged:
+            raise Disagreement(
+                f"{seen.misplaced} frames of {self._path.name} decode at another time than was meant, and {seen.damaged} "
+                "are damaged. It was not published; try again."
+            )
+        layout = self._layout()
+        told = self._sound
+        stream = told.stream.codec_context if told else None
+        tags = seen.colours
+        # What the codec's own stream does not say, the container does.
+        said = Colours(
+            range=tags[0] or self._tags.range,
+            space=tags[1] if tags[1] != colour.UNSPECIFIED else self._tags.space,
+            transfer=tags[2] if tags[2] != colour.UNSPECIFIED else self._tags.transfer,
+            primaries=tags[3] if tags[3] != colour.UNSPECIFIED else self._tags.primaries,
+        )
+        color_range, color_space, color_transfer, color_primaries = _named(said)
+        return Rendition(
+            profile=self._profile,
+            path=self._path,
+            width=seen.width,
+            height=seen.height,
+            pixel_format=seen.pixel_format,
+            color_range=color_range,
+            color_space=color_space,
+            color_transfer=color_transfer,
+            color_primaries=color_primaries,
+            colours_meant=_named(self._tags),
+            pixel_format_meant=self._chain.pixel_format,
+            codec=seen.codec,
+            frames=seen.shown,
+            duration=muxed.pictures_end,
+            rate=Fraction(seen.shown) / muxed.pictures_end,
+            faststart=layout.faststart,
+            picture_difference=seen.worst,
+            fault=layout.fault,
+            sound_codec=stream.codec.canonical_name if stream else "",
+            sample_rate=told.sample_rate if told else None,
+            channels=told.channels if told else None,
+            layout=stream.layout.name if stream else "",
+            sound_duration=muxed.sound_end if told else None,
+            sound=told.facts() if told else None,
+        )
+
+    def _layout(self) -> Layout:
+        """The finished file's own tables, held against what went into it."""
+        assert self._descriptor is not None  # noqa: S101 - closed here and by ``abort`` alone.
+        found = layout_of(self._descriptor, self._profile.container)
+        self._close_descriptor()
+        sizes = [track.size for track in found.tracks[1:]]
+        if found.fault:
+            return found
+        if not found.tracks or found.tracks[0].packets != self._muxed.packets:
+            counted = found.tracks[0].packets if found.tracks else 0
+            found.fault = f"its index counts {counted} pictures, {self._muxed.packets} were written"
+        elif sum(sizes) != self._muxed.sound_size:
+            found.fault = f"its index counts {sum(sizes)} bytes of sound, {self._muxed.sound_size} were written"
+        return found
+
+    def _close_descriptor(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def abort(self) -> None:
-        """Stops the thread and closes the file, finished or not."""
-        self._abandoned.set()
-        while not self._work.done():
-            try:
-                while True:
-                    self._queue.get_nowait()
-            except queue.Empty:
-                pass
-            try:
-                self._queue.put(None, timeout=0.2)
-            except queue.Full:
-                continue
-            wait([self._work], timeout=0.2)
-        self._threads.shutdown()
+        """Frees what a writer holds beside its threads, which its crew has ended."""
+        self._close_descriptor()
 
 
-def _look(frame: VideoFrame) -> Look:
-    """A grid of samples of the first plane, enough to tell one picture from another."""
-    deep = frame.format.components[0].bits > 8
-    plane = frame.planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint16 if deep else np.uint8).reshape(plane.height, -1)
-    down = np.linspace(0, plane.height - 1, min(GRID[0], plane.height)).astype(np.intp)
-    across = np.linspace(0, plane.width - 1, min(GRID[1], plane.width)).astype(np.intp)
-    return np.asarray(rows[np.ix_(down, across)]).copy()
+def _tag(picture: VideoFrame, tags: Colours) -> None:
+    """Says on the frame what the stream says: some encoders believe the one, some the other."""
+    picture.color_range, picture.colorspace = tags.range, tags.space
+    picture.color_trc, picture.color_primaries = tags.transfer, tags.primaries
+
+
+def _named(tags: Colours) -> ColourNames:
+    return (
+        colour.RANGES.get(tags.range, ""),
+        colour.SPACES.get(tags.space, ""),
+        colour.TRANSFERS.get(tags.transfer, ""),
+        colour.PRIMARIES.get(tags.primaries, ""),
+    )
 
 
 def _depth(frame: VideoFrame) -> int:
@@ -382,16 +416,3 @@ def _kept_format(encoding: VideoEncoding, name: str) -> str:
             f"{encoding.encoder} cannot hold {name} without loss. Ask for a delivery profile instead, such as delivery-h264."
         )
     return name
-
-
-def _starts_fast(path: Path) -> bool:
-    """Whether an MP4's index stands before its samples; False for other containers."""
-    with path.open("rb") as file:
-        while head := file.read(8):
-            size, kind = int.from_bytes(head[:4], "big"), head[4:]
-            if kind in (b"moov", b"mdat"):
-                return kind == b"moov"
-            if size < 8:
-                return False
-            file.seek(size - 8, 1)
-    return False

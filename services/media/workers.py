@@ -36,6 +36,10 @@ class Pipe(Generic[ItemT]):
         """Hands over an item, waiting while the queue is full; ``Withdrawn`` once the pass has failed."""
         self._offer((item,))
 
+    def finish(self) -> None:
+        """Tells the thread that nothing more comes, and goes on."""
+        self._offer(None)
+
     def close(self) -> None:
         """Tells the thread that nothing more comes, and waits for its end."""
         self._offer(None)
@@ -99,6 +103,24 @@ class Crew:
         """``Withdrawn`` once the pass has failed."""
         if self._stop.is_set():
             raise Withdrawn
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What failed first, if anything did."""
+        return self._failure
+
+    def join(self) -> None:
+        """Waits for every thread; raises the first failure of any of them."""
+        for thread in self._pipes:
+            thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def abort(self) -> None:
+        """Stops everybody and waits until they have ended; raises nothing."""
+        self._stop.set()
+        for thread in self._pipes:
+            thread.join()
 
     def __enter__(self) -> Self:
         return self

@@ -129,7 +129,8 @@ def test_a_bundle_is_whole_true_and_described(shelf: Shelf, tmp_path: Path) -> N
     manifest = manifest_of(shelf, deliverable.manifest)
     jsonschema.validate(json.loads(shelf.store.get_bytes(deliverable.manifest.key)), document_schema(SCHEMA_NAME))
     assert {file.role for file in manifest.files} == {
-        "video", "poster", "thumbnail", "contact_sheet", "captions_vtt", "captions_srt", "qc_report",
+        "video", "poster", "thumbnail", "contact_sheet", "sprites", "sprite_map", "peaks", "waveform", "captions_vtt",
+        "captions_srt", "qc_report",
     }  # fmt: skip
     for file, told in zip(deliverable.files, manifest.files, strict=True):
         data = shelf.store.get_bytes(file.object.key)
