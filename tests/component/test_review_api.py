@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import timedelta
 from uuid import uuid4
 
@@ -410,7 +411,12 @@ async def test_pages_come_with_a_strict_policy_and_without_inline_script(review)
     assert "unsafe" not in policy
     assert "style=" not in page.text
     assert "<script>" not in page.text
-    for asset in ("/app.js", "/style.css"):
-        assert (await review.http.get(asset)).status_code == 200
+    assert page.headers["cache-control"] == "no-cache"
+    assets = re.findall(r"/app\.[0-9a-f]{12}\.(?:js|css)", page.text)
+    assert len(assets) == 2
+    for asset in assets:
+        answer = await review.http.get(asset)
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
     document = (await review.http.get("/api/openapi.json")).json()
     assert "/api/videos/{video_id}/edits" in document["paths"]

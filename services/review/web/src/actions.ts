@@ -1,0 +1,422 @@
+// The one table of everything a person can do. Keys, buttons, tooltips, the palette, the help page and the tests read it.
+
+import { batch } from "@preact/signals";
+import type { Clip } from "./api";
+import { decideRest, edit, redo, undo } from "./decisions";
+import { frame, player } from "./screen";
+import {
+  anchor,
+  ask,
+  board,
+  clips,
+  current,
+  filter,
+  go,
+  listed,
+  loadHistory,
+  marks,
+  openClip,
+  order,
+  overlay,
+  route,
+  selected,
+  setTheme,
+  tell,
+  theme,
+  type Filter,
+  type PageName,
+} from "./store";
+import { many } from "./words";
+
+export interface Action {
+  id: string;
+  title: string;
+  group: "Play" | "Move" | "Decide" | "Change" | "Choose" | "Pages" | "Page";
+  /** Keys by their place on the keyboard, with modifiers in front: "Shift+KeyA", "Ctrl+KeyK". */
+  keys: string[];
+  when: () => boolean;
+  run: () => unknown;
+  /** Whether holding the key does it again and again. */
+  repeats?: boolean;
+}
+
+const always = () => true;
+const reviewing = () => route.value.page === "review" && board.value !== null;
+const onClip = () => reviewing() && current.value !== null;
+const listing = () => !reviewing() && rows().length > 0;
+
+/** The clips that a decision is about: those chosen, else the one that is open. */
+export function targets(): Clip[] {
+  const chosen = clips.value.filter((clip) => selected.value.has(clip.id));
+  return chosen.length ? chosen : current.value ? [current.value] : [];
+}
+
+const pendingOf = (list: Clip[]) => list.filter((clip) => clip.state === "pending_review");
+
+function moveBy(step: number, keepSelection = false): void {
+  const row = listed.value;
+  if (!row.length) return;
+  const place = row.findIndex((clip) => clip.id === current.value?.id);
+  const next = row[Math.max(0, Math.min(row.length - 1, place + step))];
+  if (!next) return;
+  batch(() => {
+    if (keepSelection) {
+      const from = row.findIndex((clip) => clip.id === (anchor.value ?? current.value?.id));
+      anchor.value ??= current.value?.id ?? null;
+      const to = row.indexOf(next);
+      selected.value = new Set(row.slice(Math.min(from, to), Math.max(from, to) + 1).map((clip) => clip.id));
+    } else anchor.value = null;
+    marks.value = { in: null, out: null };
+    openClip(next.id);
+  });
+}
+
+/** Goes to the next clip that waits for a decision, from the open one on and around. */
+function advance(row: Clip[], done: Set<string>): void {
+  const place = row.findIndex((clip) => clip.id === current.value?.id);
+  const after = [...row.slice(place + 1), ...row.slice(0, Math.max(0, place))];
+  const next = after.find((clip) => clip.state === "pending_review" && !done.has(clip.id));
+  batch(() => {
+    selected.value = new Set();
+    anchor.value = null;
+    marks.value = { in: null, out: null };
+    if (next) openClip(next.id);
+    else tell("No undecided clip is left in this list.", "good");
+  });
+}
+
+let last: (() => unknown) | null = null;
+
+function verdict(command: "approve" | "skip" | "archive"): void {
+  const chosen = targets();
+  const fit = command === "archive" ? chosen : pendingOf(chosen);
+  if (!fit.length) {
+    tell(chosen.length > 1 ? "None of the chosen clips is undecided; undo their decisions first." : "This clip is decided already; undo that first (Z).");
+    return;
+  }
+  const row = listed.value;
+  batch(() => {
+    void edit(command, fit);
+    if (command === "archive") last = null;
+    else last = () => verdict(command);
+    advance(row, new Set(fit.map((clip) => clip.id)));
+  });
+}
+
+function rest(command: "approve" | "skip"): void {
+  const open = pendingOf(clips.value);
+  if (!open.length) {
+    tell("Every clip is decided already.");
+    return;
+  }
+  void decideRest(command, open);
+}
+
+async function split(): Promise<void> {
+  const clip = current.value;
+  const at = frame.value;
+  if (!clip) return;
+  if (at <= clip.start_frame || at >= clip.end_frame) {
+    tell("Go to a frame inside the clip: it becomes the first frame of the second part.");
+    return;
+  }
+  const made = await edit("split", [clip], { at });
+  const second = made?.clips.find((other) => other.start_frame === at && other.state === "pending_review");
+  if (second && route.value.clip === clip.id) openClip(second.id);
+}
+
+async function merge(chosen: Clip[]): Promise<void> {
+  const made = await edit("merge", chosen);
+  const whole = made?.clips.find((clip) => clip.state === "pending_review" && clip.parents.length === chosen.length);
+  if (whole) {
+    selected.value = new Set();
+    openClip(whole.id);
+  }
+}
+
+function mergeNext(): void {
+  const clip = current.value;
+  const next = clips.value.find((other) => other.start_frame === clip?.end_frame);
+  if (!clip || !next) {
+    tell("There is no next clip to merge with.");
+    return;
+  }
+  void merge([clip, next]);
+}
+
+async function trim(): Promise<void> {
+  const clip = current.value;
+  if (!clip) return;
+  const start = marks.value.in ?? clip.start_frame;
+  const end = (marks.value.out ?? clip.end_frame - 1) + 1;
+  if (marks.value.in === null && marks.value.out === null) {
+    tell("Set the first frame to keep with I, or the last with O, then trim.");
+    return;
+  }
+  if (end <= start || start < clip.start_frame || end > clip.end_frame) {
+    tell("The marks lie outside the clip or the wrong way round; set them again.", "bad");
+    return;
+  }
+  marks.value = { in: null, out: null };
+  const made = await edit("trim", [clip], { start, end });
+  const kept = made?.clips.find((other) => other.start_frame === start && other.end_frame === end && other.id !== clip.id);
+  if (kept) openClip(kept.id);
+}
+
+function askTags(): void {
+  const chosen = targets();
+  const known = chosen[0]?.tags ?? [];
+  ask({
+    title: chosen.length === 1 ? "Tags of this clip" : `Tags of ${many(chosen.length, "clip")}`,
+    label: "Tags, separated by commas",
+    value: chosen.length === 1 ? known.join(", ") : "",
+    done: (text) => {
+      const wanted = [...new Set(text.split(",").map((tag) => tag.trim()).filter(Boolean))];
+      const add = wanted.filter((tag) => !chosen.every((clip) => clip.tags.includes(tag)));
+      const remove = chosen.length === 1 ? known.filter((tag) => !wanted.includes(tag)) : [];
+      if (add.length || remove.length) void edit("tag", chosen, { add, remove });
+    },
+  });
+}
+
+function askNote(): void {
+  const clip = current.value!;
+  ask({ title: "Note on this clip", label: "Note", value: clip.note ?? "", done: (text) => void edit("note", [clip], { note: text.trim() }) });
+}
+
+function checkCut(): void {
+  const clip = current.value;
+  if (!clip || !player?.index) return;
+  const around = Math.max(2, Math.round(player.index.framesPerSecond));
+  player.bound(Math.max(0, clip.start_frame - around), Math.min(player.index.frames, clip.start_frame + around));
+  void player.seek(Math.max(0, clip.start_frame - around)).then(() => player?.play(1));
+}
+
+function ownBounds(): void {
+  const clip = current.value;
+  if (clip && player && (player.in !== clip.start_frame || player.out !== clip.end_frame)) player.bound(clip.start_frame, clip.end_frame);
+}
+
+const seconds = (n: number) => Math.max(1, Math.round((player?.index?.framesPerSecond ?? 25) * n));
+const stepBy = (frames: () => number) => () => player?.step(frames());
+
+export function rows(): HTMLElement[] {
+  return [...document.querySelectorAll<HTMLElement>("main [data-row]")];
+}
+
+function focusRow(step: number): void {
+  const all = rows();
+  const place = all.findIndex((row) => row === document.activeElement || row.contains(document.activeElement));
+  const next = all[Math.max(0, Math.min(all.length - 1, place + step))];
+  next?.focus();
+  next?.scrollIntoView({ block: "nearest" });
+}
+
+const FILTERS: Filter[] = ["all", "pending", "approved", "skipped", "failed"];
+
+function toPage(page: PageName): () => void {
+  return () => {
+    if (page === "review") {
+      const open = board.value;
+      go(open ? `#/review/${open.video.id}` : "#/queue");
+    } else if (page === "video") go(board.value ? `#/video/${board.value.video.id}` : "#/queue");
+    else go(`#/${page}`);
+  };
+}
+
+export const ACTIONS: Action[] = [
+  { id: "play", title: "Play or pause", group: "Play", keys: ["Space", "KeyK"], when: onClip, run: () => (ownBounds(), player?.toggle()) },
+  { id: "forward", title: "Play forward; again for 2×, 4×, 8×", group: "Play", keys: ["KeyL"], when: onClip, run: () => (ownBounds(), player?.shuttle(1)) },
+  { id: "backward", title: "Play backward; again for 2×, 4×, 8×", group: "Play", keys: ["KeyJ"], when: onClip, run: () => (ownBounds(), player?.shuttle(-1)) },
+  { id: "loop", title: "Loop the clip on or off", group: "Play", keys: ["KeyQ"], when: onClip, run: () => player?.setLoop(!player.state.loop) },
+  { id: "check-cut", title: "Play across the clip's first cut", group: "Play", keys: ["KeyW"], when: onClip, run: checkCut },
+  {
+    id: "mute",
+    title: "Sound on or off",
+    group: "Play",
+    keys: ["KeyV"],
+    when: onClip,
+    run: () => {
+      player?.setMuted(!player.state.muted);
+      localStorage.setItem("muted", player?.state.muted ? "1" : "0");
+    },
+  },
+  {
+    id: "fullscreen",
+    title: "Full screen on or off",
+    group: "Play",
+    keys: ["KeyF"],
+    when: onClip,
+    run: () => (document.fullscreenElement ? document.exitFullscreen() : document.querySelector(".stage")?.requestFullscreen().catch(() => {})),
+  },
+
+  { id: "next-frame", title: "Next frame", group: "Move", keys: ["ArrowRight", "Period"], when: onClip, repeats: true, run: stepBy(() => 1) },
+  { id: "previous-frame", title: "Previous frame", group: "Move", keys: ["ArrowLeft", "Comma"], when: onClip, repeats: true, run: stepBy(() => -1) },
+  { id: "next-ten", title: "Ten frames on", group: "Move", keys: ["Shift+ArrowRight"], when: onClip, repeats: true, run: stepBy(() => 10) },
+  { id: "previous-ten", title: "Ten frames back", group: "Move", keys: ["Shift+ArrowLeft"], when: onClip, repeats: true, run: stepBy(() => -10) },
+  { id: "next-second", title: "A second on", group: "Move", keys: ["Alt+ArrowRight"], when: onClip, repeats: true, run: stepBy(() => seconds(1)) },
+  { id: "previous-second", title: "A second back", group: "Move", keys: ["Alt+ArrowLeft"], when: onClip, repeats: true, run: stepBy(() => -seconds(1)) },
+  { id: "first-frame", title: "First frame of the clip", group: "Move", keys: ["Home"], when: onClip, run: () => (player?.pause(), player?.seek(current.value!.start_frame)) },
+  { id: "last-frame", title: "Last frame of the clip", group: "Move", keys: ["End"], when: onClip, run: () => (player?.pause(), player?.seek(current.value!.end_frame - 1)) },
+  { id: "next-clip", title: "Next clip", group: "Move", keys: ["ArrowDown", "KeyN"], when: reviewing, repeats: true, run: () => moveBy(1) },
+  { id: "previous-clip", title: "Previous clip", group: "Move", keys: ["ArrowUp", "KeyP"], when: reviewing, repeats: true, run: () => moveBy(-1) },
+  { id: "next-undecided", title: "Next undecided clip", group: "Move", keys: ["KeyU"], when: reviewing, run: () => advance(listed.value, new Set()) },
+
+  { id: "approve", title: "Approve", group: "Decide", keys: ["KeyA"], when: onClip, run: () => verdict("approve") },
+  { id: "skip", title: "Skip", group: "Decide", keys: ["KeyS"], when: onClip, run: () => verdict("skip") },
+  { id: "archive", title: "Archive: delete the clip and all that was made from it", group: "Decide", keys: ["KeyX"], when: onClip, run: () => verdict("archive") },
+  { id: "approve-rest", title: "Approve the rest", group: "Decide", keys: ["Shift+KeyA"], when: reviewing, run: () => rest("approve") },
+  { id: "skip-rest", title: "Skip the rest", group: "Decide", keys: ["Shift+KeyS"], when: reviewing, run: () => rest("skip") },
+  { id: "undo", title: "Undo", group: "Decide", keys: ["KeyZ", "Ctrl+KeyZ"], when: reviewing, run: () => undo() },
+  { id: "redo", title: "Redo", group: "Decide", keys: ["Shift+KeyZ", "Ctrl+Shift+KeyZ", "Ctrl+KeyY"], when: reviewing, run: redo },
+  { id: "repeat", title: "Repeat the last decision", group: "Decide", keys: ["KeyR"], when: onClip, run: () => (last ? last() : tell("There is no decision to repeat yet.")) },
+
+  { id: "split", title: "Split here: this frame begins the second part", group: "Change", keys: ["KeyB"], when: onClip, run: split },
+  { id: "merge-next", title: "Merge with the next clip", group: "Change", keys: ["KeyM"], when: onClip, run: mergeNext },
+  { id: "merge-chosen", title: "Merge the chosen clips", group: "Change", keys: ["Shift+KeyM"], when: onClip, run: () => (targets().length > 1 ? void merge(targets()) : tell("Choose two or more neighbours first.")) },
+  { id: "mark-in", title: "Keep from this frame", group: "Change", keys: ["KeyI"], when: onClip, run: () => (marks.value = { ...marks.value, in: frame.value }) },
+  { id: "mark-out", title: "Keep up to this frame", group: "Change", keys: ["KeyO"], when: onClip, run: () => (marks.value = { ...marks.value, out: frame.value }) },
+  { id: "trim", title: "Trim to the marks", group: "Change", keys: ["KeyT", "Enter"], when: onClip, run: trim },
+  { id: "group", title: "Approve and group the chosen clips", group: "Change", keys: ["KeyG"], when: onClip, run: () => (targets().length > 1 ? void edit("group", targets()) : tell("Choose two or more clips first.")) },
+  { id: "ungroup", title: "Take out of the group", group: "Change", keys: ["Shift+KeyG"], when: onClip, run: () => void edit("ungroup", targets()) },
+  { id: "tag", title: "Tags…", group: "Change", keys: ["KeyY"], when: onClip, run: askTags },
+  { id: "note", title: "Note…", group: "Change", keys: ["KeyE"], when: onClip, run: askNote },
+
+  {
+    id: "choose",
+    title: "Choose this clip, or not",
+    group: "Choose",
+    keys: ["KeyC"],
+    when: onClip,
+    run: () => {
+      const set = new Set(selected.value);
+      const id = current.value!.id;
+      if (!set.delete(id)) set.add(id);
+      selected.value = set;
+    },
+  },
+  { id: "choose-down", title: "Choose on to the next clip", group: "Choose", keys: ["Shift+ArrowDown"], when: onClip, repeats: true, run: () => moveBy(1, true) },
+  { id: "choose-up", title: "Choose on to the previous clip", group: "Choose", keys: ["Shift+ArrowUp"], when: onClip, repeats: true, run: () => moveBy(-1, true) },
+  { id: "choose-all", title: "Choose every clip of the list", group: "Choose", keys: ["Ctrl+KeyA"], when: reviewing, run: () => (selected.value = new Set(listed.value.map((clip) => clip.id))) },
+  {
+    id: "choose-none",
+    title: "Choose none, forget the marks",
+    group: "Choose",
+    keys: ["Escape"],
+    when: reviewing,
+    run: () => {
+      selected.value = new Set();
+      anchor.value = null;
+      marks.value = { in: null, out: null };
+    },
+  },
+  {
+    id: "order",
+    title: "Least certain first, or in the order of time",
+    group: "Choose",
+    keys: ["KeyD"],
+    when: reviewing,
+    run: () => {
+      order.value = order.value === "time" ? "uncertain" : "time";
+      localStorage.setItem("order", order.value);
+    },
+  },
+  { id: "filter", title: "Next filter of the list", group: "Choose", keys: ["Shift+KeyF"], when: reviewing, run: () => (filter.value = FILTERS[(FILTERS.indexOf(filter.value) + 1) % FILTERS.length]!) },
+  { id: "history", title: "History of this video", group: "Choose", keys: ["KeyH"], when: reviewing, run: () => ((overlay.value = "history"), loadHistory()) },
+
+  { id: "row-next", title: "Next row", group: "Page", keys: ["ArrowDown", "KeyN"], when: listing, repeats: true, run: () => focusRow(1) },
+  { id: "row-previous", title: "Previous row", group: "Page", keys: ["ArrowUp", "KeyP"], when: listing, repeats: true, run: () => focusRow(-1) },
+  { id: "search", title: "Search", group: "Pages", keys: ["Slash"], when: always, run: () => (go("#/search"), setTimeout(() => document.querySelector<HTMLElement>("[data-first]")?.focus(), 60)) },
+  { id: "go-queue", title: "Go to the queue", group: "Pages", keys: ["Shift+Digit1"], when: always, run: toPage("queue") },
+  { id: "go-review", title: "Go to review", group: "Pages", keys: ["Shift+Digit2"], when: always, run: toPage("review") },
+  { id: "go-video", title: "Go to the video's overview", group: "Pages", keys: ["Shift+Digit3"], when: always, run: toPage("video") },
+  { id: "go-deliverables", title: "Go to deliverables", group: "Pages", keys: ["Shift+Digit4"], when: always, run: toPage("deliverables") },
+  { id: "go-submit", title: "Go to submit", group: "Pages", keys: ["Shift+Digit5"], when: always, run: toPage("submit") },
+  { id: "go-ops", title: "Go to operations", group: "Pages", keys: ["Shift+Digit6"], when: always, run: toPage("ops") },
+  { id: "palette", title: "All commands", group: "Page", keys: ["Ctrl+KeyK"], when: always, run: () => (overlay.value = "palette") },
+  { id: "help", title: "Keys and help", group: "Page", keys: ["Shift+Slash", "F1"], when: always, run: () => (overlay.value = "help") },
+  { id: "theme", title: "Dark, light, or as the system says", group: "Page", keys: ["Shift+KeyT"], when: always, run: () => setTheme(({ auto: "dark", dark: "light", light: "auto" } as const)[theme.value]) },
+];
+
+const BY_ID = new Map(ACTIONS.map((action) => [action.id, action]));
+export const action = (id: string): Action => BY_ID.get(id)!;
+
+// Keys
+
+const remapped: Record<string, string[]> = (() => {
+  try {
+    return JSON.parse(localStorage.getItem("keys") ?? "{}") as Record<string, string[]>;
+  } catch {
+    return {};
+  }
+})();
+
+export const keysOf = (one: Action): string[] => remapped[one.id] ?? one.keys;
+
+const NAMES: Record<string, string> = {
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  Period: ".",
+  Comma: ",",
+  Slash: "/",
+  Escape: "Esc",
+};
+
+export function spelt(key: string): string {
+  if (key === "Shift+Slash") return "?";
+  return key
+    .split("+")
+    .map((part) => NAMES[part] ?? part.replace(/^(Key|Digit)/, ""))
+    .join(" ");
+}
+
+export function pressed(event: KeyboardEvent): string {
+  const parts = [];
+  if (event.ctrlKey || event.metaKey) parts.push("Ctrl");
+  if (event.altKey) parts.push("Alt");
+  if (event.shiftKey) parts.push("Shift");
+  return [...parts, event.code].join("+");
+}
+
+const held = new Set<string>();
+
+function typing(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && (target.isContentEditable || /^(TEXTAREA|SELECT)$/.test(target.tagName) || (target instanceof HTMLInputElement && !/^(checkbox|radio|button|range)$/.test(target.type)));
+}
+
+export function listenToKeys(): void {
+  addEventListener("keyup", (event) => held.delete(event.code));
+  addEventListener("blur", () => held.clear());
+  addEventListener("keydown", (event) => {
+    if (event.isComposing || event.defaultPrevented) return;
+    if (overlay.value) {
+      if (event.code === "Escape") {
+        overlay.value = null;
+        event.preventDefault();
+      }
+      return;
+    }
+    const key = pressed(event);
+    if (typing(event.target) && key !== "Ctrl+KeyK") {
+      if (event.code === "Escape") (event.target as HTMLElement).blur();
+      return;
+    }
+    // Enter and Space belong to a focused button or link; arrows to a slider that has the focus.
+    const focused = event.target instanceof HTMLElement ? event.target.closest("button, a[href], [role=slider], [role=option], input, summary") : null;
+    if (focused && (event.code === "Enter" || (event.code === "Space" && focused.tagName !== "A" && !focused.closest(".clips")))) return;
+    // K held down makes J and L step by single frames.
+    if (held.has("KeyK") && (event.code === "KeyJ" || event.code === "KeyL") && key === event.code) {
+      event.preventDefault();
+      void player?.step(event.code === "KeyL" ? 1 : -1);
+      return;
+    }
+    held.add(event.code);
+    const found = ACTIONS.find((one) => keysOf(one).includes(key) && one.when());
+    if (!found) return;
+    event.preventDefault();
+    if (event.repeat && !found.repeats) return;
+    found.run();
+  });
+}

@@ -1,0 +1,201 @@
+// Decisions on their way to the server. Each is shown at once, kept until the server has answered it for good, and sent again
+// with the same key when the service was away: it counts once however often it is sent. They are kept across a reload.
+
+import { batch, signal } from "@preact/signals";
+import { call, freshKey, Problem, Unreachable, type Clip, type ClipState, type Edit, type EditResult } from "./api";
+import { board, openClip, pending, redoable, route, takeClips, tell, undoable } from "./store";
+import { many } from "./words";
+
+export interface Decision {
+  path: string;
+  body: Record<string, unknown>;
+  video: string;
+  clips: string[];
+  to: ClipState | null;
+  said: string;
+}
+
+const KEPT = "decisions";
+export const waiting = signal<Decision[]>(restored());
+export const decided = signal<{ at: number }[]>([]);
+let sending = 0;
+
+function restored(): Decision[] {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT) ?? "[]") as Decision[];
+  } catch {
+    return [];
+  }
+}
+
+function keep(list: Decision[]): void {
+  waiting.value = list;
+  if (list.length) localStorage.setItem(KEPT, JSON.stringify(list));
+  else localStorage.removeItem(KEPT);
+  const over = new Map<string, ClipState>();
+  for (const decision of list) if (decision.to) for (const clip of decision.clips) over.set(clip, decision.to);
+  pending.value = over;
+}
+
+/** Sends what a reload left behind. */
+export function resume(): void {
+  keep(waiting.value);
+  for (const decision of waiting.value) void deliver(decision);
+}
+
+const PAST: Record<string, string> = {
+  approve: "Approved",
+  skip: "Skipped",
+  archive: "Archived",
+  group: "Grouped",
+  ungroup: "Ungrouped",
+  split: "Split",
+  merge: "Merged",
+  trim: "Trimmed",
+  tag: "Tagged",
+  note: "Noted",
+  undo: "Undone",
+};
+
+export const past = (kind: string) => PAST[kind] ?? kind;
+
+const SHOWN_AT_ONCE: Record<string, ClipState> = { approve: "review_approved", skip: "review_skipped", group: "review_approved" };
+
+/** An edit of some clips of the open video. */
+export function edit(command: string, targets: Clip[], more: Record<string, unknown> = {}): Promise<EditResult | null> {
+  const video = board.value?.video;
+  if (!video || !targets.length) return Promise.resolve(null);
+  const owner = video.duplicate_of ?? video.id;
+  return send({
+    path: `/api/videos/${owner}/edits`,
+    body: { command, clips: targets.map((clip) => clip.id), versions: targets.map((clip) => clip.version), ...more, idempotency_key: freshKey() },
+    video: video.id,
+    clips: targets.map((clip) => clip.id),
+    to: SHOWN_AT_ONCE[command] ?? null,
+    said: `${PAST[command] ?? command} ${targets.length === 1 ? "a clip" : many(targets.length, "clip")}.`,
+  });
+}
+
+/** Decides over every clip of the open video that nobody has decided over yet. */
+export function decideRest(command: string, rest: Clip[]): Promise<EditResult | null> {
+  const video = board.value?.video;
+  if (!video) return Promise.resolve(null);
+  return send({
+    path: `/api/videos/${video.duplicate_of ?? video.id}/rest`,
+    body: { command, expected: rest.length, idempotency_key: freshKey() },
+    video: video.id,
+    clips: rest.map((clip) => clip.id),
+    to: SHOWN_AT_ONCE[command] ?? null,
+    said: `${PAST[command] ?? command} the rest: ${many(rest.length, "clip")}.`,
+  });
+}
+
+function send(decision: Decision): Promise<EditResult | null> {
+  keep([...waiting.value, decision]);
+  return deliver(decision);
+}
+
+async function deliver(decision: Decision): Promise<EditResult | null> {
+  sending += 1;
+  try {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const result = await call<EditResult>(decision.path, { json: decision.body });
+        batch(() => {
+          takeClips(result.clips);
+          forget(decision);
+          if (result.edit) {
+            undoable.value = [...undoable.value, result.edit].slice(-200);
+            redoable.value = [];
+            decided.value = [...decided.value, { at: Date.now() }].slice(-500);
+            tell(decision.said, "good", result.edit);
+          } else tell("Nothing to do: it is so already.");
+        });
+        return result;
+      } catch (error) {
+        if (error instanceof Unreachable) {
+          await new Promise((done) => setTimeout(done, Math.min(3000, 200 * 2 ** attempt)));
+          continue;
+        }
+        batch(() => {
+          if (error instanceof Problem) takeClips(error.clips);
+          forget(decision);
+          const why = error instanceof Error ? error.message : String(error);
+          tell(`Not done: ${why}`, "bad");
+        });
+        return null;
+      }
+    }
+  } finally {
+    sending -= 1;
+  }
+}
+
+function forget(decision: Decision): void {
+  keep(waiting.value.filter((other) => other !== decision));
+}
+
+/** Takes an edit back, and shows the clip it was about. */
+export async function undo(made: Edit | undefined = undoable.value.at(-1)): Promise<void> {
+  while (sending) await new Promise((done) => setTimeout(done, 20));
+  const edit = made ?? undoable.value.at(-1);
+  if (!edit) {
+    tell("There is nothing to undo here.");
+    return;
+  }
+  try {
+    const result = await patiently(() => call<EditResult>(`/api/edits/${edit.id}/undo`, { json: {} }));
+    batch(() => {
+      takeClips(result.clips);
+      undoable.value = undoable.value.filter((other) => other.id !== edit.id);
+      redoable.value = [...redoable.value, edit];
+      tell(`Undone: ${past(edit.kind).toLowerCase()}.`, "good");
+      returnTo(result.clips);
+    });
+  } catch (error) {
+    if (error instanceof Problem) takeClips(error.clips);
+    tell(`Not undone: ${(error as Error).message}`, "bad");
+  }
+}
+
+export async function redo(): Promise<void> {
+  const edit = redoable.value.at(-1);
+  if (!edit) {
+    tell("There is nothing to redo here.");
+    return;
+  }
+  try {
+    const key = freshKey();
+    const result = await patiently(() => call<EditResult>(`/api/edits/${edit.id}/redo`, { json: { idempotency_key: key } }));
+    batch(() => {
+      takeClips(result.clips);
+      redoable.value = redoable.value.filter((other) => other.id !== edit.id);
+      if (result.edit) {
+        undoable.value = [...undoable.value, result.edit];
+        tell(`Done again: ${past(result.edit.kind).toLowerCase()}.`, "good", result.edit);
+      }
+      returnTo(result.clips);
+    });
+  } catch (error) {
+    if (error instanceof Problem) takeClips(error.clips);
+    tell(`Not done again: ${(error as Error).message}`, "bad");
+  }
+}
+
+/** The page goes to the first clip that an undo brought back, if it shows clips at all. */
+function returnTo(found: Clip[]): void {
+  if (route.value.page !== "review") return;
+  const back = found.filter((clip) => !["superseded", "cleaned", "review_archived"].includes(clip.state)).sort((a, b) => a.start_frame - b.start_frame);
+  if (back[0] && !back.some((clip) => clip.id === route.value.clip)) openClip(back[0].id);
+}
+
+async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Unreachable) || attempt > 20) throw error;
+      await new Promise((done) => setTimeout(done, Math.min(3000, 200 * 2 ** attempt)));
+    }
+  }
+}

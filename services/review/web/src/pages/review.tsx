@@ -1,0 +1,259 @@
+// The review page: a clip on the screen, its strip of time, and the decisions.
+
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { decided } from "../decisions";
+import { ClipList } from "../parts/cliplist";
+import { Badge, Bar, Do, Empty, Loading, Trouble } from "../parts/bits";
+import { Timeline } from "../parts/timeline";
+import { frame, mount, player, playerState, playing } from "../screen";
+import { board, boardProblem, clips, current, marks, media, openClip, openVideo, overlay, route, undecided } from "../store";
+import { length, many, perSecond, timecode, words } from "../words";
+
+export function Review() {
+  const id = route.value.id;
+  useEffect(() => {
+    if (id) void openVideo(id);
+  }, [id]);
+  // Without a clip in the address, the first undecided one is opened.
+  useEffect(() => {
+    if (board.value && board.value.video.id === id && !current.value && clips.value.length) {
+      openClip((clips.value.find((clip) => clip.state === "pending_review") ?? clips.value[0]!).id);
+    }
+  });
+
+  if (boardProblem.value && !board.value) return <Trouble error={boardProblem.value} again={() => id && void openVideo(id)} />;
+  if (!board.value || board.value.video.id !== id) return <Loading what="the video" />;
+  const video = board.value.video;
+  if (!clips.value.length) {
+    return (
+      <div class="page">
+        <h1>{video.title || "Untitled"}</h1>
+        <p>
+          <Badge state={video.state} />
+        </p>
+        {video.progress.map((told) => (
+          <Bar key={told.work_id} label={`${told.stage} ${told.phase || told.kind}`} value={told.fraction} />
+        ))}
+        <Empty title={video.error ? video.error.message : "There is nothing to review yet."}>
+          {video.error ? (
+            <p>
+              Code {video.error.code}. Operations can <a href="#/ops">try it again</a>.
+            </p>
+          ) : (
+            <p>Clips appear here by themselves as soon as scenes are found.</p>
+          )}
+        </Empty>
+      </div>
+    );
+  }
+  return (
+    <div class="review">
+      <div class="screen">
+        <Stage />
+        <Transport />
+        <Strips />
+        <Verdicts />
+      </div>
+      <ClipList />
+    </div>
+  );
+}
+
+function Stage() {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const video = useRef<HTMLVideoElement>(null);
+  useEffect(() => mount(canvas.current!, video.current!), []);
+  const state = playerState.value;
+  const clip = current.value;
+  return (
+    <div class={`stage ${clip ? `is-${clip.state}` : ""}`}>
+      {state?.mode === "stills" ? <Degraded /> : null}
+      <div class="picture">
+        <canvas ref={canvas} role="img" aria-label={`The picture of frame ${frame.value}`} onClick={() => player?.toggle()} />
+        <video ref={video} hidden playsInline tabIndex={-1} aria-hidden="true" />
+        {media.value === null ? <p class="over faint">The review copy is not ready yet; the picture appears by itself.</p> : null}
+        {state?.stalled ? <p class="over">Waiting for data…</p> : null}
+        {state?.error ? (
+          <p class="over bad" role="alert">
+            {state.error} <button type="button" onClick={() => player?.seek(player.state.target)}>Try again</button>
+          </p>
+        ) : null}
+      </div>
+    </div>
+  );
+}
+
+function Degraded() {
+  return (
+    <p class="banner" role="status">
+      {window.isSecureContext
+        ? "This browser has no WebCodecs: frames are exact when paused, and playing is only nearly so."
+        : "This address is not secure, so the browser gives no exact player: frames are exact when paused, playing is only nearly so. Use https, or a tunnel to localhost."}
+    </p>
+  );
+}
+
+function Transport() {
+  const state = playerState.value;
+  const clip = current.value;
+  const rate = perSecond(board.value?.video.rate ?? null);
+  const at = frame.value;
+  const inClip = clip ? at - clip.start_frame + 1 : 0;
+  return (
+    <div class="transport" role="toolbar" aria-label="Playing">
+      <div class="buttons">
+        <Do id="first-frame">⏮</Do>
+        <Do id="backward" pressed={playing.value && (state?.rate ?? 1) < 0}>
+          ◀◀
+        </Do>
+        <Do id="previous-frame">◀|</Do>
+        <Do id="play" pressed={playing.value}>
+          {playing.value ? "❚❚" : "▶"}
+        </Do>
+        <Do id="next-frame">|▶</Do>
+        <Do id="forward" pressed={playing.value && (state?.rate ?? 1) > 1}>
+          ▶▶
+        </Do>
+        <Do id="last-frame">⏭</Do>
+        <Do id="loop" pressed={state?.loop ?? true}>
+          ⟲
+        </Do>
+        <Do id="check-cut">Cut</Do>
+        <Do id="mute" pressed={!(state?.muted ?? false)}>
+          {state?.muted ? "Sound off" : "Sound"}
+        </Do>
+        <Do id="fullscreen">⛶</Do>
+      </div>
+      <output class="where" aria-live="off">
+        <strong data-frame={at}>{at < 0 ? "–" : at.toLocaleString("en")}</strong>
+        <span class="faint">
+          {timecode(Math.max(0, at), rate)}
+          {clip ? ` · ${inClip} of ${clip.end_frame - clip.start_frame}` : ""}
+          {playing.value && state && state.rate !== 1 ? ` · ${state.rate}×` : ""}
+        </span>
+      </output>
+    </div>
+  );
+}
+
+function Strips() {
+  const clip = current.value;
+  const total = board.value?.video.frames ?? 1;
+  if (!clip) return null;
+  const around = Math.max(4, Math.round((clip.end_frame - clip.start_frame) * 0.06));
+  const seek = (to: number) => {
+    if (player?.state.playing) player.pause();
+    void player?.seek(to);
+  };
+  return (
+    <div class="strips">
+      <Timeline kind="clip" label="This clip, by frame" from={Math.max(0, clip.start_frame - around)} to={Math.min(total, clip.end_frame + around)} onPick={seek} />
+      <Timeline
+        kind="video"
+        label="The whole video, by frame"
+        from={0}
+        to={total}
+        onPick={(to, done) => {
+          seek(to);
+          const under = clips.value.find((other) => other.start_frame <= to && to < other.end_frame);
+          if (done && under && under.id !== current.value?.id) {
+            openClip(under.id);
+            queueMicrotask(() => seek(to));
+          }
+        }}
+      />
+    </div>
+  );
+}
+
+function Verdicts() {
+  const clip = current.value;
+  const total = clips.value.length;
+  const left = undecided.value;
+  const hasMarks = marks.value.in !== null || marks.value.out !== null;
+  return (
+    <div class="verdicts" role="toolbar" aria-label="Deciding">
+      <div class="buttons">
+        <Do id="approve" wide>
+          Approve
+        </Do>
+        <Do id="skip" wide>
+          Skip
+        </Do>
+        <Do id="archive" wide>
+          Archive
+        </Do>
+        <span class="gap" />
+        <Do id="split" wide>
+          Split
+        </Do>
+        <Do id="merge-next" wide>
+          Merge
+        </Do>
+        <Do id="mark-in" wide pressed={marks.value.in !== null}>
+          In
+        </Do>
+        <Do id="mark-out" wide pressed={marks.value.out !== null}>
+          Out
+        </Do>
+        <Do id="trim" wide disabled={!hasMarks}>
+          Trim
+        </Do>
+        <Do id="tag" wide>
+          Tags
+        </Do>
+        <Do id="note" wide>
+          Note
+        </Do>
+        <span class="gap" />
+        <Do id="undo" wide>
+          Undo
+        </Do>
+        <Do id="redo">Redo</Do>
+        <Do id="history">History</Do>
+        <Do id="approve-rest" disabled={!left}>
+          Approve the rest
+        </Do>
+      </div>
+      <div class="facts">
+        {clip ? (
+          <span>
+            <Badge state={clip.state} />
+            {clip.approved_by ? <span class="faint"> by {clip.approved_by}</span> : null}
+            {clip.tags.map((tag) => (
+              <span key={tag} class="tag">
+                {tag}
+              </span>
+            ))}
+            {clip.note ? <span class="note">{clip.note}</span> : null}
+            {clip.error ? <span class="bad"> {clip.error.message}</span> : null}
+          </span>
+        ) : null}
+        <span class="faint">
+          {left ? `${many(left, "clip")} of ${total} undecided` : `All ${total} clips decided`}
+          <Pace />
+        </span>
+      </div>
+    </div>
+  );
+}
+
+function Pace() {
+  const now = useSignal(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => (now.value = Date.now()), 5000);
+    return () => clearInterval(timer);
+  }, []);
+  const recent = decided.value.filter((one) => one.at > now.value - 600_000);
+  if (recent.length < 3) return null;
+  const hours = Math.max(10_000, Date.now() - recent[0]!.at) / 3_600_000;
+  return <> · {Math.round(recent.length / hours).toLocaleString("en")} decisions an hour</>;
+}
+
+export function reviewTitle(): string {
+  const video = board.value?.video;
+  return video ? `${video.title || "Untitled"} – ${words(video.state)}, ${length(video.duration)}` : "";
+}
+
+export const openHelp = () => (overlay.value = "help");

@@ -1,0 +1,233 @@
+// Hands videos in: by address, or as files that are sent in parts and go on where they stopped.
+
+import { signal, useSignal } from "@preact/signals";
+import { call, freshKey, Problem, Unreachable } from "../api";
+import { Bar } from "../parts/bits";
+import { tell } from "../store";
+import { size } from "../words";
+
+interface Upload {
+  upload_id: string;
+  part_bytes: number;
+  parts: number;
+  have: number[];
+  state: "open" | "complete";
+  source: Record<string, unknown>;
+}
+
+interface Sending {
+  key: string;
+  file: File;
+  done: number;
+  state: "sending" | "paused" | "sent" | "failed";
+  note: string;
+  video: string | null;
+  abort: AbortController;
+}
+
+const AT_ONCE = 2;
+
+/** Files on their way. They go on while other pages are shown. */
+const sendings = signal<Sending[]>([]);
+
+const update = (key: string, change: Partial<Sending>) => (sendings.value = sendings.value.map((one) => (one.key === key ? { ...one, ...change } : one)));
+
+interface Wishes {
+  title: string;
+  tags: string[];
+  options: Record<string, unknown>;
+}
+
+async function send(key: string, file: File, wishes: Wishes, signal_: AbortSignal): Promise<void> {
+  const upload = await patiently(signal_, () =>
+    call<Upload>("/api/uploads", {
+      json: { name: file.name, size: file.size, fingerprint: `${file.name}:${file.size}:${file.lastModified}`, content_type: file.type || "application/octet-stream" },
+    }),
+  );
+  const lengthOf = (part: number) => Math.min(part * upload.part_bytes, file.size) - (part - 1) * upload.part_bytes;
+  const missing = Array.from({ length: upload.parts }, (_, at) => at + 1).filter((part) => !upload.have.includes(part));
+  let done = upload.have.reduce((sum, part) => sum + lengthOf(part), 0);
+  update(key, { done, note: upload.have.length ? "Going on where it stopped" : "" });
+  const worker = async () => {
+    for (let part = missing.shift(); part !== undefined; part = missing.shift()) {
+      const number = part;
+      const from = (number - 1) * upload.part_bytes;
+      await patiently(signal_, () =>
+        call(`/api/uploads/${upload.upload_id}/parts/${number}`, {
+          method: "PUT",
+          body: file.slice(from, from + lengthOf(number)),
+          headers: { "content-type": "application/octet-stream" },
+          signal: AbortSignal.any([signal_, AbortSignal.timeout(300_000)]),
+        }),
+      );
+      done += lengthOf(number);
+      update(key, { done, note: "" });
+    }
+  };
+  if (upload.state !== "complete") {
+    await Promise.all(Array.from({ length: AT_ONCE }, worker));
+    await patiently(signal_, () => call(`/api/uploads/${upload.upload_id}/complete`, { method: "POST", signal: AbortSignal.timeout(120_000) }));
+  }
+  const asked = await patiently(signal_, () =>
+    call<{ video_id: string }>("/api/requests", { json: { source: upload.source, ...wishes, title: wishes.title || file.name.replace(/\.[^.]+$/, ""), idempotency_key: `upload:${upload.upload_id}` } }),
+  );
+  update(key, { state: "sent", done: file.size, video: asked.video_id, note: "" });
+}
+
+async function patiently<T>(stop: AbortSignal, ask: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    if (stop.aborted) throw new DOMException("stopped", "AbortError");
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Unreachable) || attempt >= 30 || stop.aborted) throw error;
+      await new Promise((done) => setTimeout(done, Math.min(5000, 300 * 2 ** attempt)));
+    }
+  }
+}
+
+function begin(file: File, wishes: Wishes, known?: string): void {
+  const key = known ?? freshKey();
+  const abort = new AbortController();
+  const fresh: Sending = { key, file, done: 0, state: "sending", note: "", video: null, abort };
+  sendings.value = known ? sendings.value.map((one) => (one.key === key ? { ...fresh, done: one.done } : one)) : [...sendings.value, fresh];
+  send(key, file, wishes, abort.signal).catch((error: Error) => {
+    if (abort.signal.aborted) update(key, { state: "paused", note: "Paused" });
+    else update(key, { state: "failed", note: error instanceof Problem ? error.message : "The service stayed away; go on when it is back." });
+  });
+}
+
+export function Submit() {
+  const address = useSignal("");
+  const title = useSignal("");
+  const tags = useSignal("");
+  const review = useSignal("human");
+  const splice = useSignal(true);
+  const profiles = useSignal("delivery-h264");
+  const over = useSignal(false);
+  const busy = useSignal(false);
+  const sent = useSignal<{ video_id: string; url: string }[]>([]);
+
+  const list = (text: string) => [...new Set(text.split(",").map((part) => part.trim()).filter(Boolean))];
+  const wishes = (): Wishes => ({
+    title: title.value.trim(),
+    tags: list(tags.value),
+    options: { review: review.value, needs_splicing: splice.value, profiles: list(profiles.value).length ? list(profiles.value) : ["delivery-h264"] },
+  });
+  const take = (files: FileList | null | undefined) => {
+    for (const file of files ?? []) begin(file, wishes());
+  };
+  const submit = async () => {
+    busy.value = true;
+    const { title: named, ...rest } = wishes();
+    try {
+      const body = { source: { kind: "url", url: address.value.trim() }, ...rest, ...(named ? { title: named } : {}), idempotency_key: freshKey() };
+      const asked = await call<{ video_id: string }>("/api/requests", { json: body });
+      sent.value = [{ video_id: asked.video_id, url: address.value.trim() }, ...sent.value].slice(0, 20);
+      address.value = "";
+      tell("Submitted; it appears in the queue by itself.", "good");
+    } catch (error) {
+      tell(`Not submitted: ${(error as Error).message}`, "bad");
+    } finally {
+      busy.value = false;
+    }
+  };
+
+  return (
+    <div class="page narrow">
+      <div class="page-head">
+        <h1>Submit</h1>
+      </div>
+      <label
+        class={`drop ${over.value ? "over" : ""}`}
+        onDragOver={(event) => {
+          event.preventDefault();
+          over.value = true;
+        }}
+        onDragLeave={() => (over.value = false)}
+        onDrop={(event) => {
+          event.preventDefault();
+          over.value = false;
+          take(event.dataTransfer?.files);
+        }}
+      >
+        <strong>Drop videos here, or choose files</strong>
+        <span class="faint">Any size. A transfer that stops goes on where it was when the same file is chosen again.</span>
+        <input data-first type="file" multiple accept="video/*,.mkv,.mxf,.ts" onChange={(event) => (take(event.currentTarget.files), (event.currentTarget.value = ""))} />
+      </label>
+      <form
+        class="row"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void submit();
+        }}
+      >
+        <label class="grow">
+          <span class="hidden-label">Address of a video</span>
+          <input type="url" required maxLength={4096} placeholder="https://… address of a video, playlist or channel" value={address.value} onInput={(event) => (address.value = event.currentTarget.value)} />
+        </label>
+        <button type="submit" class="primary" disabled={busy.value}>
+          Submit
+        </button>
+      </form>
+      <fieldset class="wishes">
+        <legend>For what is handed in from now on</legend>
+        <label>
+          Title
+          <input type="text" maxLength={500} placeholder="as the video says" value={title.value} onInput={(event) => (title.value = event.currentTarget.value)} />
+        </label>
+        <label>
+          Tags
+          <input type="text" placeholder="separated by commas" value={tags.value} onInput={(event) => (tags.value = event.currentTarget.value)} />
+        </label>
+        <label>
+          Export profiles
+          <input type="text" value={profiles.value} onInput={(event) => (profiles.value = event.currentTarget.value)} />
+        </label>
+        <label>
+          Who decides
+          <select value={review.value} onChange={(event) => (review.value = event.currentTarget.value)}>
+            <option value="human">a person, on the review page</option>
+            <option value="auto">nobody: approve every clip</option>
+          </select>
+        </label>
+        <label class="check">
+          <input type="checkbox" checked={splice.value} onChange={(event) => (splice.value = event.currentTarget.checked)} /> Find scenes (off: the video is one clip already)
+        </label>
+      </fieldset>
+      {sendings.value.length ? (
+        <section aria-label="Transfers">
+          <h2>Transfers</h2>
+          <ul class="sendings">
+            {sendings.value.map((one) => (
+              <li key={one.key}>
+                <Bar label={one.file.name} value={one.file.size ? one.done / one.file.size : 1} note={`${size(one.done)} of ${size(one.file.size)}`} />
+                <span class={one.state === "failed" ? "bad" : "faint"}>{one.note}</span>
+                {one.state === "sending" ? (
+                  <button type="button" onClick={() => one.abort.abort()}>
+                    Pause
+                  </button>
+                ) : null}
+                {one.state === "paused" || one.state === "failed" ? (
+                  <button type="button" onClick={() => begin(one.file, wishes(), one.key)}>
+                    Go on
+                  </button>
+                ) : null}
+                {one.video ? <a href={`#/video/${one.video}`}>See the video</a> : null}
+              </li>
+            ))}
+          </ul>
+        </section>
+      ) : null}
+      {sent.value.length ? (
+        <ul>
+          {sent.value.map((one) => (
+            <li key={one.video_id}>
+              <a href={`#/video/${one.video_id}`}>{one.url}</a>
+            </li>
+          ))}
+        </ul>
+      ) : null}
+    </div>
+  );
+}

@@ -1,0 +1,127 @@
+// A video as a whole: what it is, how far it has come, its clips as a grid, its history, and files for other programs.
+
+import { useEffect } from "preact/hooks";
+import { past } from "../decisions";
+import { Badge, Bar, Certainty, Empty, Loading, middle, Tile, Trouble } from "../parts/bits";
+import { board, boardProblem, clips, history_, loadHistory, media, openVideo, overview, route } from "../store";
+import { ago, length, many, perSecond, words } from "../words";
+
+const SHOWN = 100;
+const FORMATS: [string, string][] = [
+  ["otio", "OpenTimelineIO"],
+  ["edl", "CMX 3600 EDL"],
+  ["fcpxml", "Final Cut Pro XML"],
+  ["csv", "CSV"],
+];
+
+export function VideoPage() {
+  const id = route.value.id;
+  useEffect(() => {
+    if (id) void openVideo(id).then(loadHistory, () => {});
+  }, [id]);
+  if (boardProblem.value && !board.value) return <Trouble error={boardProblem.value} again={() => id && void openVideo(id)} />;
+  if (!board.value || board.value.video.id !== id) return <Loading what="the video" />;
+  const { video } = board.value;
+  const rate = perSecond(video.rate);
+  const shown = clips.value.slice(0, SHOWN);
+  const source = video.source?.url ?? video.source?.name ?? video.source?.key ?? "";
+  return (
+    <div class="page">
+      <div class="page-head">
+        <h1>{video.title || "Untitled"}</h1>
+        <Badge state={video.state} />
+        {clips.value.length ? (
+          <a class="button primary" href={`#/review/${video.id}`}>
+            Review
+          </a>
+        ) : null}
+      </div>
+      {video.error ? (
+        <p class="bad" role="alert">
+          {video.error.message} <code>{video.error.code}</code> <a href="#/ops">Operations can try it again.</a>
+        </p>
+      ) : null}
+      {video.progress.map((told) => (
+        <Bar key={told.work_id} label={`${told.stage} ${told.phase || told.kind}`} value={told.fraction} />
+      ))}
+      <dl class="facts-list">
+        <Fact name="Length" value={video.duration ? `${length(video.duration)}, ${many(video.frames ?? 0, "frame")} at ${rate.toFixed(rate % 1 ? 3 : 0)} a second` : "not measured yet"} />
+        <Fact name="Source" value={source || "unknown"} />
+        <Fact name="Master" value={video.mastered ? "made" : "not made yet"} />
+        <Fact name="Came" value={ago(video.created_at)} />
+        {overview.value?.scenes.length ? <Fact name="Scenes" value={many(overview.value.scenes.length, "scene")} /> : null}
+        {overview.value?.decisions_per_hour ? <Fact name="Pace" value={`${Math.round(overview.value.decisions_per_hour)} decisions an hour`} /> : null}
+        {video.tags.length ? <Fact name="Tags" value={video.tags.join(", ")} /> : null}
+        <Fact
+          name="Clips"
+          value={
+            Object.entries(video.clip_states)
+              .map(([state, count]) => `${count} ${words(state)}`)
+              .join(", ") || "none yet"
+          }
+        />
+      </dl>
+      {clips.value.length ? (
+        <p class="row">
+          <span>Take the clips to another program:</span>
+          {FORMATS.map(([format, title]) => (
+            <a key={format} class="button" download href={`/api/videos/${video.duplicate_of ?? video.id}/interchange/${format}`}>
+              {title}
+            </a>
+          ))}
+        </p>
+      ) : null}
+      <h2>Clips</h2>
+      {shown.length ? (
+        <ul class="grid">
+          {shown.map((clip) => (
+            <li key={clip.id}>
+              <a class="card" data-row href={`#/review/${video.id}/${clip.id}`}>
+                <Tile media={media.value} owner={clip.video_id} frame={middle(clip)} />
+                <span>
+                  {clip.start_frame}–{clip.end_frame - 1}
+                </span>
+                <span class="faint">
+                  {length(rate ? (clip.end_frame - clip.start_frame) / rate : null)} · <Certainty clip={clip} />
+                </span>
+                <Badge state={clip.state} />
+              </a>
+            </li>
+          ))}
+        </ul>
+      ) : (
+        <Empty title="No clips yet.">
+          <p>They appear by themselves as soon as scenes are found.</p>
+        </Empty>
+      )}
+      {clips.value.length > SHOWN ? <p class="faint">The first {SHOWN} of {clips.value.length}; the review page shows them all.</p> : null}
+      <h2>History</h2>
+      {history_.value.length ? (
+        <ol class="history">
+          {history_.value.slice(0, 20).map((edit) => (
+            <li key={edit.id}>
+              <span>
+                <strong>{past(edit.kind)}</strong> {many(edit.clips.length, "clip")}
+              </span>
+              <span class="faint">
+                {edit.by}, {ago(edit.made_at)}
+                {edit.undone_by ? ", taken back" : ""}
+              </span>
+            </li>
+          ))}
+        </ol>
+      ) : (
+        <p class="faint">Nobody has decided anything here yet.</p>
+      )}
+    </div>
+  );
+}
+
+function Fact({ name, value }: { name: string; value: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{value}</dd>
+    </div>
+  );
+}

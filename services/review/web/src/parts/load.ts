@@ -1,0 +1,85 @@
+// Loads what a page shows, and looks again when live events say that something changed: at most once in a second, and never
+// because of its own answer.
+
+import { useSignal, useSignalEffect, type Signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { call } from "../api";
+import { news } from "../store";
+
+const REST_MS = 1000;
+
+export interface Loaded<T> {
+  data: T | null;
+  error: Error | null;
+  again: () => void;
+}
+
+export function useLoad<T>(path: string | null, live = true): Loaded<T> {
+  const data = useSignal<T | null>(null);
+  const error = useSignal<Error | null>(null);
+  const turn = useRef(0);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const last = useRef(0);
+
+  const load = () => {
+    const number = ++turn.current;
+    last.current = Date.now();
+    if (!path) return;
+    call<T>(path).then(
+      (found) => {
+        if (number !== turn.current) return;
+        data.value = found;
+        error.value = null;
+      },
+      (reason: Error) => {
+        if (number !== turn.current) return;
+        error.value = reason;
+        clearTimeout(timer.current);
+        timer.current = setTimeout(load, 4000);
+      },
+    );
+  };
+  useEffect(() => {
+    data.value = null;
+    error.value = null;
+    load();
+    return () => {
+      turn.current += 1;
+      clearTimeout(timer.current);
+      timer.current = undefined;
+    };
+  }, [path]);
+  const seen = useRef(news.peek());
+  useSignalEffect(() => {
+    if (news.value === seen.current || !live) return;
+    seen.current = news.value;
+    if (timer.current) return;
+    timer.current = setTimeout(
+      () => {
+        timer.current = undefined;
+        load();
+      },
+      Math.max(0, last.current + REST_MS - Date.now()),
+    );
+  });
+  return { data: data.value, error: error.value, again: load };
+}
+
+/** More of a list: pages after the first, kept until the list itself changes. */
+export function useMore<T>(pick: (page: never) => { items: T[]; next: string | null }): { items: Signal<T[]>; next: Signal<string | null>; more: (path: string) => Promise<void>; forget: () => void } {
+  const items = useSignal<T[]>([]);
+  const next = useSignal<string | null>(null);
+  return {
+    items,
+    next,
+    more: async (path) => {
+      const page = pick((await call(path)) as never);
+      items.value = [...items.value, ...page.items].slice(-100);
+      next.value = page.next;
+    },
+    forget: () => {
+      items.value = [];
+      next.value = null;
+    },
+  };
+}

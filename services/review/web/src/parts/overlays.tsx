@@ -1,0 +1,238 @@
+// What lies over a page: messages, help, the palette, the history, a question.
+
+import { useSignal, useSignalEffect } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { ACTIONS, keysOf, spelt, type Action } from "../actions";
+import { past, undo, waiting } from "../decisions";
+import { dropToast, history_, link, overlay, question, route, toasts, type Toast } from "../store";
+import { ago, many } from "../words";
+
+export function Toasts() {
+  const now = useSignal(Date.now());
+  useSignalEffect(() => {
+    if (!toasts.value.length) return;
+    now.value = Date.now();
+    const timer = setInterval(() => {
+      now.value = Date.now();
+      for (const toast of toasts.value) if (toast.until <= Date.now()) dropToast(toast.id);
+    }, 500);
+    return () => clearInterval(timer);
+  });
+  return (
+    <div class="toasts" role="status" aria-live="polite">
+      {waiting.value.length && link.value === "lost" ? (
+        <div class="toast bad">{many(waiting.value.length, "decision")} wait for the service; they are kept and sent by themselves.</div>
+      ) : null}
+      {toasts.value.map((toast) => (
+        <One key={toast.id} toast={toast} now={now.value} />
+      ))}
+    </div>
+  );
+}
+
+function One({ toast, now }: { toast: Toast; now: number }) {
+  const left = Math.max(0, Math.ceil((toast.until - now) / 1000));
+  return (
+    <div class={`toast ${toast.tone}`}>
+      <span>{toast.text}</span>
+      {toast.edit ? (
+        <>
+          <span class="faint" aria-hidden="true">
+            told to the world in {left} s
+          </span>
+          <button type="button" data-undo onClick={() => (dropToast(toast.id), void undo(toast.edit!))}>
+            Undo{route.value.page === "review" ? <kbd>Z</kbd> : null}
+          </button>
+        </>
+      ) : null}
+      <button type="button" class="quiet" aria-label="Close this message" onClick={() => dropToast(toast.id)}>
+        ×
+      </button>
+    </div>
+  );
+}
+
+function Dialog({ title, children }: { title: string; children: ComponentChildren }) {
+  const box = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const dialog = box.current!;
+    const before = document.activeElement as HTMLElement | null;
+    dialog.showModal();
+    dialog.querySelector<HTMLElement>("[data-first]")?.focus();
+    return () => {
+      dialog.close();
+      before?.focus?.();
+    };
+  }, []);
+  return (
+    <dialog
+      ref={box}
+      aria-label={title}
+      onCancel={() => (overlay.value = null)}
+      onClick={(event) => {
+        if (event.target === box.current) overlay.value = null;
+      }}
+    >
+      <div class="dialog">
+        <div class="dialog-head">
+          <h2>{title}</h2>
+          <button type="button" class="quiet" aria-label="Close" onClick={() => (overlay.value = null)}>
+            ×
+          </button>
+        </div>
+        {children}
+      </div>
+    </dialog>
+  );
+}
+
+export function Overlays() {
+  switch (overlay.value) {
+    case "help":
+      return <Help />;
+    case "palette":
+      return <Palette />;
+    case "history":
+      return <History />;
+    case "text":
+      return <Ask />;
+    default:
+      return null;
+  }
+}
+
+function Keys({ one }: { one: Action }) {
+  return (
+    <span class="keys">
+      {keysOf(one).map((key) => (
+        <kbd key={key}>{spelt(key)}</kbd>
+      ))}
+    </span>
+  );
+}
+
+function Help() {
+  const groups = [...new Set(ACTIONS.map((one) => one.group))];
+  return (
+    <Dialog title="Keys and help">
+      <p class="faint">Everything here has a key, a button or a place in the list of commands (Ctrl K). Hold K and press J or L for single frames.</p>
+      <div class="help" tabIndex={0} data-first>
+        {groups.map((group) => (
+          <section key={group}>
+            <h3>{group}</h3>
+            <dl>
+              {ACTIONS.filter((one) => one.group === group).map((one) => (
+                <div key={one.id}>
+                  <dt>{one.title}</dt>
+                  <dd>
+                    <Keys one={one} />
+                  </dd>
+                </div>
+              ))}
+            </dl>
+          </section>
+        ))}
+      </div>
+    </Dialog>
+  );
+}
+
+function Palette() {
+  const text = useSignal("");
+  const at = useSignal(0);
+  const parts = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = ACTIONS.filter((one) => one.id !== "palette" && one.when() && parts.every((part) => `${one.title} ${one.group}`.toLowerCase().includes(part)));
+  const place = Math.min(at.value, Math.max(0, found.length - 1));
+  const run = (one: Action) => {
+    overlay.value = null;
+    // The dialog gives the focus back first.
+    setTimeout(() => void one.run(), 0);
+  };
+  return (
+    <Dialog title="Commands">
+      <input
+        data-first
+        type="text"
+        role="combobox"
+        aria-label="Command"
+        aria-expanded="true"
+        aria-controls="commands"
+        aria-activedescendant={found[place] ? `command-${found[place].id}` : undefined}
+        placeholder="What do you want to do?"
+        value={text.value}
+        onInput={(event) => {
+          text.value = event.currentTarget.value;
+          at.value = 0;
+        }}
+        onKeyDown={(event) => {
+          if (event.isComposing) return;
+          if (event.code === "ArrowDown") at.value = Math.min(found.length - 1, place + 1);
+          else if (event.code === "ArrowUp") at.value = Math.max(0, place - 1);
+          else if (event.code === "Enter" && found[place]) run(found[place]);
+          else return;
+          event.preventDefault();
+        }}
+      />
+      <div class="palette" id="commands" role="listbox" aria-label="Commands" tabIndex={-1}>
+        {found.map((one, number) => (
+          <div key={one.id} id={`command-${one.id}`} role="option" aria-selected={number === place} class={number === place ? "open" : ""} data-command={one.id} onClick={() => run(one)}>
+            <span>{one.title}</span>
+            <Keys one={one} />
+          </div>
+        ))}
+      </div>
+      {found.length ? null : <p class="faint">No command is called so.</p>}
+    </Dialog>
+  );
+}
+
+function History() {
+  return (
+    <Dialog title="History of this video">
+      <ol class="history" tabIndex={0} data-first aria-label="Edits, newest first">
+        {history_.value.map((edit) => (
+          <li key={edit.id}>
+            <span>
+              <strong>{past(edit.kind)}</strong> {many(edit.clips.length, "clip")} <span class="faint">by {edit.by}, {ago(edit.made_at)}</span>
+            </span>
+            {edit.undone_by ? (
+              <span class="faint">taken back</span>
+            ) : edit.kind !== "undo" ? (
+              <button type="button" onClick={() => ((overlay.value = null), void undo(edit))}>
+                Undo
+              </button>
+            ) : null}
+          </li>
+        ))}
+      </ol>
+      {history_.value.length ? null : <p class="faint">Nobody has decided anything here yet.</p>}
+    </Dialog>
+  );
+}
+
+function Ask() {
+  const asked = question.value;
+  const text = useSignal(asked?.value ?? "");
+  if (!asked) return null;
+  return (
+    <Dialog title={asked.title}>
+      <form
+        class="row"
+        onSubmit={(event) => {
+          event.preventDefault();
+          overlay.value = null;
+          asked.done(text.value);
+        }}
+      >
+        <label class="grow">
+          <span class="hidden-label">{asked.label}</span>
+          <input data-first type="text" maxLength={1000} placeholder={asked.label} value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />
+        </label>
+        <button type="submit" class="primary">
+          Save
+        </button>
+      </form>
+    </Dialog>
+  );
+}

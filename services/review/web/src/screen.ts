@@ -1,0 +1,110 @@
+// Joins the player to the page: its state as signals, the open video's media, and the clip it is bound to.
+
+import { effect, signal } from "@preact/signals";
+import { stillUrl, type Media } from "./api";
+import { Player, type Playable, type State } from "./player/player";
+import { board, clips, current, listed, media, renewMedia, route } from "./store";
+
+declare global {
+  interface Window {
+    __player?: Player;
+  }
+}
+
+export const playerState = signal<State | null>(null);
+export const frame = signal(-1);
+export const playing = signal(false);
+/** Counts up when bytes have come, so that the bar of loaded ranges is drawn again. */
+export const loaded = signal(0);
+
+export let player: Player | null = null;
+
+const AHEAD_CLIPS = 3;
+const AHEAD_FRAMES = 10;
+
+function playable(owner: string, found: Media): Playable {
+  return {
+    id: owner,
+    codec: found.codec,
+    proxy: found.proxy,
+    index: found.index,
+    audio: found.audio,
+    still: (number) => stillUrl(owner, number),
+  };
+}
+
+/** Puts a player on a canvas while the review page shows. The answer takes it off again. */
+export function mount(canvas: HTMLCanvasElement, video: HTMLVideoElement): () => void {
+  let queued = false;
+  let shown: string | null = null;
+  const made = new Player(
+    canvas,
+    video,
+    () => {
+      if (frame.value !== made.state.frame) frame.value = made.state.frame;
+      if (queued) return;
+      queued = true;
+      queueMicrotask(() => {
+        queued = false;
+        playing.value = made.state.playing;
+        playerState.value = { ...made.state };
+        loaded.value += 1;
+      });
+    },
+    new URLSearchParams(location.search).has("stills"),
+  );
+  player = made;
+  window.__player = made;
+  made.state.muted = localStorage.getItem("muted") === "1";
+
+  let opened: string | null = null;
+  const stopMedia = effect(() => {
+    const found = media.value;
+    const video = board.value?.video;
+    if (!found || !video) {
+      if (!found && opened) {
+        opened = null;
+        shown = null;
+        made.close();
+      }
+      return;
+    }
+    const owner = video.duplicate_of ?? video.id;
+    if (opened === owner) return;
+    opened = owner;
+    void made.open(playable(owner, found), async () => playable(owner, await renewMedia(owner))).then(() => follow());
+  });
+
+  const follow = () => {
+    const clip = current.peek();
+    if (!clip || !made.index) return;
+    const key = `${clip.id}:${clip.start_frame}:${clip.end_frame}`;
+    if (shown === key) return;
+    // A split, merge or trim under the playhead leaves the picture where it is.
+    const edited = shown !== null && made.state.frame >= clip.start_frame && made.state.frame < clip.end_frame && clip.parents.length > 0;
+    shown = key;
+    const wasPlaying = made.state.playing;
+    if (wasPlaying && !edited) made.pause();
+    made.bound(clip.start_frame, clip.end_frame);
+    if (!edited) void made.seek(clip.start_frame);
+    const row = listed.peek();
+    const place = row.findIndex((other) => other.id === clip.id);
+    for (const next of row.slice(place + 1, place + 1 + AHEAD_CLIPS)) made.prefetch(next.start_frame, Math.min(next.end_frame, next.start_frame + AHEAD_FRAMES));
+  };
+  const stopClip = effect(() => {
+    void current.value;
+    void clips.value;
+    void route.value;
+    follow();
+  });
+
+  return () => {
+    stopMedia();
+    stopClip();
+    made.close();
+    player = null;
+    delete window.__player;
+    playerState.value = null;
+    frame.value = -1;
+  };
+}

@@ -1,0 +1,259 @@
+// What the page knows. The server keeps the truth; this is the latest it said, with decisions on their way laid over it.
+
+import { batch, computed, signal } from "@preact/signals";
+import { call, query, type Clip, type ClipState, type Edit, type Media, type Overview, type Problem, type Session, type Video, type VideoSummary } from "./api";
+
+// Where the page is
+
+export type PageName = "queue" | "review" | "video" | "search" | "deliverables" | "submit" | "ops";
+
+export interface Route {
+  page: PageName;
+  id: string | null;
+  clip: string | null;
+  search: URLSearchParams;
+}
+
+const PAGES: PageName[] = ["queue", "review", "video", "search", "deliverables", "submit", "ops"];
+
+export function readRoute(hash: string): Route {
+  const [path = "", search = ""] = hash.replace(/^#\/?/, "").split("?");
+  const [page = "", id = null, clip = null] = path.split("/");
+  return { page: PAGES.includes(page as PageName) ? (page as PageName) : "queue", id: id || null, clip: clip || null, search: new URLSearchParams(search) };
+}
+
+export const route = signal(readRoute(location.hash));
+addEventListener("hashchange", () => (route.value = readRoute(location.hash)));
+
+export function go(hash: string, replace = false): void {
+  if (replace) {
+    history.replaceState(null, "", hash);
+    route.value = readRoute(location.hash);
+  } else location.hash = hash;
+}
+
+// Who is here, and how the page looks
+
+export const session = signal<Session | null>(null);
+export const needsToken = signal(false);
+export const theme = signal<"auto" | "light" | "dark">((localStorage.getItem("theme") as "light" | "dark" | null) ?? "auto");
+
+export function setTheme(name: "auto" | "light" | "dark"): void {
+  theme.value = name;
+  if (name === "auto") {
+    localStorage.removeItem("theme");
+    document.documentElement.removeAttribute("data-theme");
+  } else {
+    localStorage.setItem("theme", name);
+    document.documentElement.dataset.theme = name;
+  }
+}
+
+export const overlay = signal<"help" | "palette" | "history" | "text" | null>(null);
+
+export interface Question {
+  title: string;
+  label: string;
+  value: string;
+  done: (text: string) => void;
+}
+
+export const question = signal<Question | null>(null);
+
+export function ask(asked: Question): void {
+  question.value = asked;
+  overlay.value = "text";
+}
+
+// Live
+
+export const link = signal<"connecting" | "live" | "lost">("connecting");
+/** Counts up with every live event; pages that show lists look again when it moves. */
+export const news = signal(0);
+
+// Messages
+
+export interface Toast {
+  id: number;
+  text: string;
+  tone: "info" | "good" | "bad";
+  edit: Edit | null;
+  until: number;
+}
+
+export const toasts = signal<Toast[]>([]);
+let toastNumber = 0;
+
+export function tell(text: string, kind: Toast["tone"] = "info", edit: Edit | null = null): void {
+  const until = edit ? Math.min(new Date(edit.release_at).getTime(), Date.now() + 60_000) : Date.now() + (kind === "bad" ? 9000 : 4000);
+  const others = toasts.value.filter((toast) => !toast.edit || !edit).slice(-2);
+  toasts.value = [...others, { id: ++toastNumber, text, tone: kind, edit, until: Math.max(until, Date.now() + 1500) }];
+}
+
+export const dropToast = (id: number) => (toasts.value = toasts.value.filter((toast) => toast.id !== id));
+
+// The video that is open
+
+export interface Board {
+  video: VideoSummary;
+  clips: Map<string, Clip>;
+}
+
+export const board = signal<Board | null>(null);
+export const boardProblem = signal<Error | null>(null);
+export const media = signal<Media | null>(null);
+export const overview = signal<Overview | null>(null);
+export const history_ = signal<Edit[]>([]);
+
+/** States laid over clips by decisions that the server has not answered yet. */
+export const pending = signal<Map<string, ClipState>>(new Map());
+
+export type Order = "time" | "uncertain";
+export type Filter = "all" | "pending" | "approved" | "skipped" | "failed";
+
+export const order = signal<Order>((localStorage.getItem("order") as Order) ?? "time");
+export const filter = signal<Filter>("all");
+export const selected = signal<Set<string>>(new Set());
+export const anchor = signal<string | null>(null);
+export const marks = signal<{ in: number | null; out: number | null }>({ in: null, out: null });
+/** Edits of this page, oldest first: what undo takes back, and what redo makes again. */
+export const undoable = signal<Edit[]>([]);
+export const redoable = signal<Edit[]>([]);
+
+export const liveStates = (state: ClipState) => state !== "superseded" && state !== "cleaned" && state !== "review_archived";
+
+/** The clips in the order of their frames, as they will be once the server has heard everything. */
+export const clips = computed<Clip[]>(() => {
+  const over = pending.value;
+  const all = [...(board.value?.clips.values() ?? [])].map((clip) => {
+    const state = over.get(clip.id);
+    return state ? { ...clip, state } : clip;
+  });
+  return all.filter((clip) => liveStates(clip.state)).sort((a, b) => a.start_frame - b.start_frame);
+});
+
+const APPROVED_OR_LATER = (state: ClipState) =>
+  !["pending_review", "review_skipped", "review_archived", "cleaned", "superseded"].includes(state) && !state.endsWith("_failed");
+
+export function passes(clip: Clip, wanted: Filter): boolean {
+  switch (wanted) {
+    case "all":
+      return true;
+    case "pending":
+      return clip.state === "pending_review";
+    case "approved":
+      return APPROVED_OR_LATER(clip.state);
+    case "skipped":
+      return clip.state === "review_skipped";
+    case "failed":
+      return clip.state.endsWith("_failed");
+  }
+}
+
+/** The clips as the list shows them. */
+export const listed = computed<Clip[]>(() => {
+  const shown = clips.value.filter((clip) => passes(clip, filter.value) || clip.id === route.value.clip);
+  return order.value === "time" ? shown : [...shown].sort((a, b) => a.confidence - b.confidence || a.start_frame - b.start_frame);
+});
+
+export const current = computed<Clip | null>(() => clips.value.find((clip) => clip.id === route.value.clip) ?? null);
+export const undecided = computed(() => clips.value.filter((clip) => clip.state === "pending_review").length);
+
+export function openClip(id: string): void {
+  const video = board.value?.video.id;
+  if (video) go(`#/review/${video}/${id}`, true);
+}
+
+let opening = 0;
+
+/** Opens a video: its clips first, then what the timeline draws. */
+export async function openVideo(id: string): Promise<void> {
+  const number = ++opening;
+  if (board.value?.video.id !== id) {
+    batch(() => {
+      board.value = null;
+      media.value = null;
+      overview.value = null;
+      boardProblem.value = null;
+      selected.value = new Set();
+      marks.value = { in: null, out: null };
+      undoable.value = [];
+      redoable.value = [];
+      pending.value = new Map();
+    });
+  }
+  try {
+    const video = await call<Video>(`/api/videos/${id}`);
+    if (number !== opening) return;
+    takeVideo(video);
+    boardProblem.value = null;
+    if (!media.value && video.frames) await openMedia(video.duplicate_of ?? id, number);
+  } catch (error) {
+    if (number === opening) boardProblem.value = error as Error;
+  }
+}
+
+async function openMedia(owner: string, number: number): Promise<void> {
+  const [got, over] = await Promise.all([
+    call<Media>(`/api/videos/${owner}/media`).catch((error: Problem) => {
+      if (error.code === "review.no_media") return null;
+      throw error;
+    }),
+    call<Overview>(`/api/videos/${owner}/overview`).catch(() => null),
+  ]);
+  if (number !== opening) return;
+  batch(() => {
+    media.value = got;
+    overview.value = over;
+  });
+}
+
+export async function renewMedia(id: string): Promise<Media> {
+  const got = await call<Media>(`/api/videos/${id}/media`);
+  media.value = got;
+  return got;
+}
+
+function takeVideo(video: Video): void {
+  const { clips: found, ...summary } = video;
+  const old = board.value?.video.id === video.id ? board.value.clips : new Map<string, Clip>();
+  const fresh = new Map<string, Clip>();
+  for (const clip of found) {
+    const known = old.get(clip.id);
+    fresh.set(clip.id, known && known.version > clip.version ? known : clip);
+  }
+  board.value = { video: summary, clips: fresh };
+}
+
+/** Takes clips as the server says they stand; an older word than one already heard is passed over. */
+export function takeClips(found: Clip[]): void {
+  const now = board.value;
+  if (!now) return;
+  const owner = now.video.duplicate_of ?? now.video.id;
+  const changed = new Map(now.clips);
+  for (const clip of found) {
+    if (clip.video_id !== owner) continue;
+    const known = changed.get(clip.id);
+    if (known && known.version > clip.version) continue;
+    changed.set(clip.id, clip);
+  }
+  board.value = { ...now, clips: changed };
+}
+
+/** Looks again at what a live event named. */
+export async function lookAgain(video: string | null, clipIds: string[]): Promise<void> {
+  const now = board.value;
+  if (!now || !video || (video !== now.video.id && video !== now.video.duplicate_of)) return;
+  if (clipIds.length === 0 || clipIds.length > 12) {
+    await openVideo(now.video.id);
+    return;
+  }
+  takeClips(await Promise.all(clipIds.map((id) => call<Clip>(`/api/clips/${id}`))));
+}
+
+export async function loadHistory(): Promise<void> {
+  const id = board.value?.video.id;
+  if (!id) return;
+  const page = await call<{ edits: Edit[] }>(`/api/videos/${id}/edits${query({ limit: 100 })}`);
+  history_.value = page.edits;
+}
