@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from playwright.sync_api import Browser, Page, sync_playwright
+
+Made = TypeVar("Made")
 
 FLAGS = (
     "--no-sandbox",
@@ -40,6 +44,20 @@ READ_NUMBER = """
 }
 """
 """The number that ``made_videos`` burnt into the picture on the canvas; -1 if its checksum does not fit."""
+
+
+class BrowserThread:
+    """A thread for everything that touches a browser: its driver keeps an event loop running in its thread."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
+
+    def __call__(self, work: Callable[..., Made], *arguments: Any, **named: Any) -> Made:
+        """The result of some work done there."""
+        return self._thread.submit(work, *arguments, **named).result()
+
+    def close(self) -> None:
+        self._thread.shutdown()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -107,7 +108,9 @@ class ReviewSite:
             except (OSError, ValueError):
                 pass
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited {timeout} s for {what}\n{(self.folder / 'review.log').read_text()[-3000:]}")
+                raise AssertionError(
+                    f"waited {timeout} s for {what}\n{(self.folder / 'review.log').read_text()[-3000:]}"
+                )
             time.sleep(0.1)
 
     def get(self, path: str):
@@ -204,14 +207,16 @@ class ReviewSite:
                 scores=refs["scores"],
             ),
         )
-        asyncio.run(publish(self.broker.address, *told))
+        # The browser's driver has an event loop in this thread already.
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(lambda: asyncio.run(publish(self.broker.address, *told))).result(timeout=60)
         self.wait(lambda: len(self.get(f"/api/videos/{video_id}")["clips"]) == len(edges) - 1, "the clips")
         return str(video_id)
 
     def fail_work(self, count: int) -> None:
         """Fills the operators' lists: failed work and dead letters."""
         self.rows(
-            "INSERT INTO review.dead_letter (id, consumers, topic, partition, \"offset\", code, reason, key, value, headers,"
+            'INSERT INTO review.dead_letter (id, consumers, topic, partition, "offset", code, reason, key, value, headers,'
             " recorded_at) SELECT gen_random_uuid(), ARRAY['export'], 'clips', 0, n, 'contracts.unreadable',"
             " 'The message is no event; mend its producer and publish it again.', 'k', 'not json', '[]', now()"
             " FROM generate_series(1, %s) AS n",

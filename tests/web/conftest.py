@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.media.recipes import ReviewSettings
-from tests.support.browser import chromium
+from tests.support.browser import BrowserThread, chromium
 from tests.support.made_videos import make_video
 from tests.support.media_files import SHORT_VIDEO
 from tests.support.review_site import ReviewSite
@@ -24,28 +24,60 @@ def pytest_collection_modifyitems(items) -> None:
 @pytest.fixture(scope="session")
 def site(servers, tmp_path_factory):
     """A review service with its broker; shared by the tests of the client."""
-    with own_broker() as broker, contextlib.closing(ReviewSite(servers, broker, tmp_path_factory.mktemp("web"))) as site:
+    with (
+        own_broker() as broker,
+        contextlib.closing(ReviewSite(servers, broker, tmp_path_factory.mktemp("web"))) as site,
+    ):
         site.start()
         yield site
 
 
 @pytest.fixture(scope="session")
-def browser():
-    with chromium() as browser:
-        yield browser
+def beside():
+    """The thread in which everything with a browser happens: its driver's event loop must not be in the way of others."""
+    with contextlib.closing(BrowserThread()) as thread:
+        yield thread
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Runs the tests of this folder in that thread."""
+    names = pyfuncitem._fixtureinfo.argnames
+    thread = pyfuncitem._request.getfixturevalue("beside")
+    thread(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in names})
+    return True
+
+
+@pytest.fixture(scope="session")
+def browser(beside):
+    stack = contextlib.ExitStack()
+    yield beside(stack.enter_context, chromium())
+    beside(stack.close)
 
 
 @pytest.fixture
-def page(browser, site):
-    """A page of its own in a fresh profile, which must come to no error of its own."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720}, base_url=site.url)
-    context.set_default_timeout(15_000)
-    page = context.new_page()
+def pages(browser, beside, site):
+    """Opens pages, each in a fresh profile; none may come to an error of its own."""
+    opened = []
     errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
+
+    def open_one(**options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 720}, "base_url": site.url, **options})
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        opened.append(context)
+        return page
+
+    yield open_one
+    for context in opened:
+        beside(context.close)
     assert errors == []
+
+
+@pytest.fixture
+def page(pages, beside):
+    return beside(pages)
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from services.review.api.editing import add_editing
@@ -17,6 +15,7 @@ from services.review.api.guard import Doorkeeper, Guard
 from services.review.api.interchange import add_interchange
 from services.review.api.media import add_media
 from services.review.api.operations import add_operations
+from services.review.api.pages import Pages
 from services.review.api.problems import install
 from services.review.api.reading import add_reading
 from services.review.api.search import add_search
@@ -26,8 +25,6 @@ from services.review.api.uploads import add_uploads
 
 if TYPE_CHECKING:
     from services.chassis.runtime import Runtime
-
-WEB = Path(__file__).parent.parent / "web"
 
 
 def create_api(runtime: Runtime) -> ASGIApp:
@@ -51,5 +48,5 @@ def create_api(runtime: Runtime) -> ASGIApp:
     add_operations(app, runtime)
     add_search(app, runtime)
     add_uploads(app, runtime)
-    app.mount("/", StaticFiles(directory=WEB, html=True))
+    app.mount("/", Pages())
     return Guard(app, runtime, door)
