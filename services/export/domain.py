@@ -51,7 +51,7 @@ from contracts.values import (
 )
 from services.media.profiles import RENDER_VERSION, Profile, profile_named
 
-EXPORT_VERSION = 3
+EXPORT_VERSION = 4
 """Raised whenever bundles of the same input get other files, names or checks."""
 
 

@@ -52,6 +52,8 @@ from services.export.qc import (
     judge,
     limits_from,
 )
+from services.export.report import CONTENT_TYPE as HTML
+from services.export.report import html_report
 from services.media import render
 from services.media.captions import Cue, parse_captions
 from services.media.containers import audio_stream, opened
@@ -335,6 +337,10 @@ class _Bundle:
             qc=report,
             tools={**tools(), **render.library_versions()},
         )
+        page = html_report(manifest, self._rendered.sidecars)
+        name = f"{order.stem}.report.html"
+        keep("report", name, desk.objects.put_bytes(page, folder + name, HTML))
+        manifest = manifest.model_copy(update={"files": tuple(told)})
         ref = desk.objects.put_bytes(spelt(manifest), folder + "manifest.json", CONTENT_TYPE)
         return Deliverable(profile=profile.name, manifest=ref, files=tuple(files), verdict=report.verdict)
 

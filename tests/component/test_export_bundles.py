@@ -7,8 +7,10 @@ import json
 import uuid
 from dataclasses import dataclass
 from fractions import Fraction
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import jsonschema
 import numpy as np
@@ -130,7 +132,7 @@ def test_a_bundle_is_whole_true_and_described(shelf: Shelf, tmp_path: Path) -> N
     jsonschema.validate(json.loads(shelf.store.get_bytes(deliverable.manifest.key)), document_schema(SCHEMA_NAME))
     assert {file.role for file in manifest.files} == {
         "video", "poster", "thumbnail", "contact_sheet", "sprites", "sprite_map", "peaks", "waveform", "captions_vtt",
-        "captions_srt", "qc_report",
+        "captions_srt", "qc_report", "report",
     }  # fmt: skip
     for file, told in zip(deliverable.files, manifest.files, strict=True):
         data = shelf.store.get_bytes(file.object.key)
@@ -149,6 +151,29 @@ def test_a_bundle_is_whole_true_and_described(shelf: Shelf, tmp_path: Path) -> N
     text = shelf.store.get_bytes(captions.object.key).decode()
     assert "first" in text
     assert "second &amp; last" in text
+
+
+def test_the_report_is_a_page_that_needs_nothing_beside_itself(shelf: Shelf, tmp_path: Path) -> None:
+    wanted = order(shelf.mastered, 10, 80, title="<script>alert(1)</script> & more", tags=("<b>",))
+    deliverable = exported(shelf, [wanted], tmp_path)[0].deliverables[0]
+    report = next(file for file in deliverable.files if file.role == "report")
+    assert report.object.content_type == "text/html"
+    page = shelf.store.get_bytes(report.object.key).decode()
+
+    class Seen(HTMLParser):
+        tags: ClassVar[list[str]] = []
+        sources: ClassVar[list[str]] = []
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.tags.append(tag)
+            self.sources += [value or "" for name, value in attrs if name in {"src", "href"}]
+
+    Seen().feed(page)
+    assert "script" not in Seen.tags
+    assert "link" not in Seen.tags
+    assert [source.split(";")[0] for source in Seen.sources] == ["data:image/jpeg", "data:image/jpeg", "data:image/png"]
+    for said in ("00:00:00;10", shelf.mastered.master.sha256, "delivery-h264@", "&lt;script&gt;", "LUFS"):
+        assert said in page
 
 
 def test_the_same_order_gives_the_same_bytes_again(shelf: Shelf, tmp_path: Path) -> None:
