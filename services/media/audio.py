@@ -1,20 +1,23 @@
 """A clip's sound on its way from source samples to encoded packets, counted and measured as it passes.
 
 Guarantees: exactly as many samples leave as the clip lasts, none early and none late; a layout with more channels than
-the profile allows is mixed down without overload; loudness is measured by EBU R128 on what is delivered, in the same pass.
+the profile allows is mixed down without overload; a gain and fades at the cut edges, where asked for, touch nothing else;
+loudness is measured by EBU R128 on what is delivered, in the same pass.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import av
 import av.filter
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
@@ -24,9 +27,108 @@ from numpy.typing import NDArray
 from services.media.errors import EncodingFailed
 from services.media.measure import SoundFacts, SoundLimits, SoundMeter
 from services.media.profiles import AudioEncoding
+from services.media.sound import tangible
 from services.media.timebase import nearest
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+@dataclass(frozen=True)
+class SoundForm:
+    """What an encoding makes of a source's sound: rate, layout, and how many samples a clip lasts."""
+
+    sample_rate: int
+    channels: int
+    layout: str
+    samples: int
+
+    @classmethod
+    def of(cls, encoding: AudioEncoding, first: AudioFrame, length: Fraction) -> Self:
+        """The form for a source whose blocks are like ``first``; ``length`` is the clip's, in seconds."""
+        source_channels = first.layout.nb_channels
+        channels = min(source_channels, encoding.max_channels or source_channels)
+        layout = first.layout.name if channels == source_channels else _LAYOUTS[channels]
+        if "channels" in layout or not layout:
+            # A stream may leave its layout unsaid; encoders insist on one.
+            layout = _LAYOUTS.get(channels, "stereo")
+        allowed = encoding.sample_rates
+        rate = first.sample_rate if not allowed or first.sample_rate in allowed else allowed[0]
+        return cls(rate, channels, layout, nearest(length * rate))
+
+
+class SoundGraph:
+    """Source blocks in, delivered samples out: resampled, mixed down, with gain and fades, cut to the sample.
+
+    ``frame_size`` is how many samples an encoder wants at once, 0 if it does not mind. ``gain`` is in decibels;
+    ``fade_milliseconds`` is how long sound swells at the clip's start and ebbs at its end.
+    """
+
+    def __init__(
+        self,
+        first: AudioFrame,
+        form: SoundForm,
+        *,
+        sample_format: str,
+        frame_size: int,
+        gain: float = 0.0,
+        fade_milliseconds: float = 0.0,
+    ) -> None:
+        self._source_rate = first.sample_rate
+        self._taken = 0
+        self._graph = av.filter.Graph()
+        end = self._graph.add(
+            "abuffer",
+            f"sample_rate={first.sample_rate}:sample_fmt={first.format.name}:channel_layout={first.layout.name}"
+            f":time_base=1/{first.sample_rate}",
+        )
+        said = f"sample_rates={form.sample_rate}:channel_layouts={form.layout}"
+        steps = [("aresample", f"{form.sample_rate}:rematrix_maxval=1000")]
+        if form.channels < first.layout.nb_channels:
+            # Channels add up as they would in a room, so that loudness stays what it was; scaling them down for the worst
+            # case would cost 8 dB. The limiter catches the rare sum beyond full scale and leaves all else as it is.
+            steps.append(("aformat", f"sample_fmts=dbl:{said}"))
+            steps.append(("alimiter", "limit=0.98:attack=2:release=50:level=false:latency=true"))
+        if gain:
+            steps.append(("aformat", f"sample_fmts=dbl:{said}"))
+            steps.append(("volume", f"volume={gain:.2f}dB:precision=double"))
+        steps += [
+            ("aformat", f"sample_fmts={sample_format}:{said}"),
+            ("apad", f"whole_len={form.samples}"),
+            ("atrim", f"end_sample={form.samples}"),
+        ]
+        fade = min(nearest(Fraction(fade_milliseconds) * form.sample_rate / 1000), form.samples // 2)
+        if fade:
+            steps.append(("afade", f"type=in:start_sample=0:nb_samples={fade}:curve=tri"))
+            steps.append(("afade", f"type=out:start_sample={form.samples - fade}:nb_samples={fade}:curve=tri"))
+        steps.append(("asetnsamples", f"n={frame_size or 4096}:p=0"))
+        for name, arguments in steps:
+            step = self._graph.add(name, arguments)
+            end.link_to(step)
+            end = step
+        end.link_to(self._graph.add("abuffersink"))
+        self._graph.configure()
+
+    def push(self, block: AudioFrame) -> Iterator[AudioFrame]:
+        """Takes a block of source samples; gives the frames that came out."""
+        block.pts = self._taken
+        block.time_base = Fraction(1, self._source_rate)
+        self._taken += block.samples
+        self._graph.push(block)
+        yield from self._drain()
+
+    def finish(self) -> Iterator[AudioFrame]:
+        """Ends the sound; gives the last frames."""
+        self._graph.push(None)
+        yield from self._drain()
+
+    def _drain(self) -> Iterator[AudioFrame]:
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (BlockingIOError, EOFError):
+                return
+            assert isinstance(frame, AudioFrame)  # noqa: S101 - an audio graph gives audio frames.
+            yield frame
 
 
 class SoundChain:
@@ -44,87 +146,47 @@ class SoundChain:
         length: Fraction,
         *,
         limits: SoundLimits | None = None,
+        gain: float = 0.0,
     ) -> None:
-        source_channels = first.layout.nb_channels
-        channels = min(source_channels, encoding.max_channels or source_channels)
-        self._layout = first.layout.name if channels == source_channels else _LAYOUTS[channels]
-        if "channels" in self._layout or not self._layout:
-            # A stream may leave its layout unsaid; encoders insist on one.
-            self._layout = _LAYOUTS.get(channels, "stereo")
-        allowed = encoding.sample_rates
-        self.sample_rate = first.sample_rate if not allowed or first.sample_rate in allowed else allowed[0]
-        self.channels = channels
-        self._source_rate = first.sample_rate
-        self._wanted = nearest(length * self.sample_rate)
-        self._taken = 0
+        self._form = SoundForm.of(encoding, first, length)
         self._made = 0
         self.stream: AudioStream = self._open(output, encoding)
-        self._graph = self._chain(first, encoding)
-        self._meter = SoundMeter(self.sample_rate, channels, limits=limits)
-        self._loudness = LoudnessMeter(self.sample_rate, self._layout, encoding.sample_format)
+        self._graph = SoundGraph(
+            first,
+            self._form,
+            sample_format=encoding.sample_format,
+            frame_size=self.stream.codec_context.frame_size,
+            gain=gain,
+            fade_milliseconds=encoding.fade_milliseconds,
+        )
+        self._meter = SoundMeter(self._form.sample_rate, self._form.channels, limits=limits)
+        self._loudness = LoudnessMeter(self._form.sample_rate, self._form.layout, encoding.sample_format)
 
     def _open(self, output: OutputContainer, encoding: AudioEncoding) -> AudioStream:
-        stream: Any = output.add_stream(encoding.encoder, rate=self.sample_rate, options=dict(encoding.options))
+        form = self._form
+        stream: Any = output.add_stream(encoding.encoder, rate=form.sample_rate, options=dict(encoding.options))
         context = stream.codec_context
-        context.layout = self._layout
+        context.layout = form.layout
         context.format = encoding.sample_format
-        context.time_base = Fraction(1, self.sample_rate)
+        context.time_base = Fraction(1, form.sample_rate)
         stream.time_base = context.time_base
         context.flags |= int(av.codec.context.Flags.bitexact)
         if encoding.bit_rate_per_channel is not None:
-            context.bit_rate = encoding.bit_rate_per_channel * self.channels
+            context.bit_rate = encoding.bit_rate_per_channel * form.channels
         open_encoder(context)
         return stream  # type: ignore[no-any-return]
 
-    def _chain(self, first: AudioFrame, encoding: AudioEncoding) -> av.filter.Graph:
-        graph = av.filter.Graph()
-        source = graph.add(
-            "abuffer",
-            f"sample_rate={first.sample_rate}:sample_fmt={first.format.name}:channel_layout={first.layout.name}"
-            f":time_base=1/{first.sample_rate}",
-        )
-        form = f"sample_rates={self.sample_rate}:channel_layouts={self._layout}"
-        steps = [("aresample", f"{self.sample_rate}:rematrix_maxval=1000")]
-        if self.channels < first.layout.nb_channels:
-            # Channels add up as they would in a room, so that loudness stays what it was; scaling them down for the worst
-            # case would cost 8 dB. The limiter catches the rare sum beyond full scale and leaves all else as it is.
-            steps.append(("aformat", f"sample_fmts=dbl:{form}"))
-            steps.append(("alimiter", "limit=0.98:attack=2:release=50:level=false:latency=true"))
-        steps += [
-            ("aformat", f"sample_fmts={encoding.sample_format}:{form}"),
-            ("apad", f"whole_len={self._wanted}"),
-            ("atrim", f"end_sample={self._wanted}"),
-        ]
-        size = self.stream.codec_context.frame_size
-        if size:
-            steps.append(("asetnsamples", f"n={size}:p=0"))
-        else:
-            steps.append(("asetnsamples", "n=4096:p=0"))
-        end = source
-        for name, arguments in steps:
-            step = graph.add(name, arguments)
-            end.link_to(step)
-            end = step
-        end.link_to(graph.add("abuffersink"))
-        graph.configure()
-        return graph
-
     def push(self, block: AudioFrame) -> list[Packet[Stream]]:
         """Takes a block of source samples; returns the packets that came out."""
-        block.pts = self._taken
-        block.time_base = Fraction(1, self._source_rate)
-        self._taken += block.samples
-        self._graph.push(block)
-        return list(self._drain())
+        return [packet for frame in self._graph.push(block) for packet in self._encode(frame)]
 
     def finish(self) -> list[Packet[Stream]]:
         """Ends the sound; returns the last packets."""
-        self._graph.push(None)
-        packets = list(self._drain())
-        packets.extend(self._encode(None))
-        if self._made != self._wanted:
+        packets = [packet for frame in self._graph.finish() for packet in self._encode(frame)]
+        packets.extend(self.stream.encode(None))
+        if self._made != self._form.samples:
             raise EncodingFailed(
-                f"The sound came out {self._made} samples long instead of {self._wanted}. "
+                f"The sound came out {self._made} samples long instead of {self._form.samples}. "
                 "The clip was not published; report the source's audio codec and layout."
             )
         return packets
@@ -134,21 +196,12 @@ class SoundChain:
         integrated, spread, true_peak = self._loudness.result()
         return self._meter.facts(loudness=integrated, loudness_range=spread, true_peak=true_peak)
 
-    def _drain(self) -> Iterator[Packet[Stream]]:
-        while True:
-            try:
-                frame = self._graph.pull()
-            except (BlockingIOError, EOFError):
-                return
-            assert isinstance(frame, AudioFrame)  # noqa: S101 - an audio graph gives audio frames.
-            self._meter.add(as_float(frame))
-            self._loudness.add(frame)
-            frame.pts = self._made
-            frame.time_base = Fraction(1, self.sample_rate)
-            self._made += frame.samples
-            yield from self._encode(frame)
-
-    def _encode(self, frame: AudioFrame | None) -> list[Packet[Stream]]:
+    def _encode(self, frame: AudioFrame) -> list[Packet[Stream]]:
+        self._meter.add(as_float(frame))
+        self._loudness.add(frame)
+        frame.pts = self._made
+        frame.time_base = Fraction(1, self._form.sample_rate)
+        self._made += frame.samples
         return list(self.stream.encode(frame))
 
 
@@ -211,6 +264,9 @@ class LoudnessMeter:
 
 def as_float(frame: AudioFrame) -> NDArray[np.float32]:
     """The frame's samples as float32[channels, samples], full scale 1."""
+    form = tangible(frame.format.name, frame.layout.name)
+    if form != frame.format.name:
+        (frame,) = AudioResampler(format=form, layout=frame.layout, rate=frame.sample_rate).resample(frame)
     samples: NDArray[Any] = np.asarray(frame.to_ndarray())
     channels = frame.layout.nb_channels
     if not frame.format.is_planar:

@@ -30,10 +30,13 @@ from services.media.audio import as_float
 from services.media.errors import EncodingFailed, Incomplete, translated
 from services.media.fan import Fan
 from services.media.footage import Footage, Sounds
+from services.media.loudness import SoundSpool, measured_gain
 from services.media.measure import PictureFacts, PictureLimits, SoundLimits
 from services.media.profiles import Profile
 from services.media.rendition import Rendition, Writer, queue_depth
+from services.media.shaping import colours_of, delivered_size
 from services.media.sidecars import Aside, Captions, Sidecar, Waves, caption_sidecars
+from services.media.watermark import Overlay, Watermark
 from services.media.workers import Crew, Pipe, Withdrawn
 
 SOUND_AHEAD = Fraction(1, 2)
@@ -49,6 +52,8 @@ class Cut:
     stem: str
     title: str
     captions: tuple[Captions, ...] = ()
+    watermark: Watermark | None = None
+    """Drawn into every rendition that is not lossless, and into the pictures that go with the clip."""
 
 
 @dataclass(frozen=True)
@@ -285,10 +290,11 @@ class _ClipPass:
         self._fan = Fan(len(cut.profiles) + 1)
         self._writers: list[Writer] = []
         self._error: HeatersError | None = None
-        self._aside = Aside(footage, cut.frames, budget.pictures)
+        self._aside = Aside(footage, cut.frames, budget.pictures, cut.watermark)
         self._asides: Pipe[tuple[int, VideoFrame]] | None = None
         self._idle_sounds = idle_sounds
         self._sound: _SoundPass | None = None
+        self._spool: SoundSpool | None = None
 
     def add(self, number: int, frame: VideoFrame) -> None:
         if self._error is not None:
@@ -319,9 +325,15 @@ class _ClipPass:
         reader: Sounds | None = None
         blocks: Iterator[AudioFrame] = iter(())
         first_sound: AudioFrame | None = None
+        gains: dict[str, float] = {}
         if footage.sounds is not None:
             reader = self._idle_sounds.pop() if self._idle_sounds else footage.sounds()
             blocks = iter(reader.samples(self._start, self._start + self._length))
+            if any(profile.loudness for profile in self._cut.profiles):
+                # A gain has to be known before the first sample is encoded; so the sound is read ahead, and kept.
+                self._spool = SoundSpool(self._cut.folder, blocks)
+                gains = self._gains(self._spool)
+                blocks = self._spool.blocks()
             first_sound = next(blocks, None)
         for profile in self._cut.profiles:
             path = self._cut.folder / profile.name / f"{self._cut.stem}.{profile.extension}"
@@ -338,6 +350,8 @@ class _ClipPass:
                     limits=self._budget.sound,
                     crew=self._crew,
                     heard=hearing,
+                    gain=gains.get(profile.name, 0.0),
+                    overlay=self._overlay_for(profile, first),
                 )
             )
         if reader is not None and first_sound is not None:
@@ -348,6 +362,20 @@ class _ClipPass:
     def _watch(self, items: Iterator[tuple[int, VideoFrame]]) -> None:
         with translated(f"measuring the clip {self.frames}"):
             self._aside.read(items)
+
+    def _gains(self, spool: SoundSpool) -> dict[str, float]:
+        return {
+            profile.name: measured_gain(spool.blocks(), profile.audio, profile.loudness, self._length).decibels
+            for profile in self._cut.profiles
+            if profile.loudness is not None
+        }
+
+    def _overlay_for(self, profile: Profile, first: VideoFrame) -> Overlay | None:
+        if self._cut.watermark is None or profile.lossless:
+            return None
+        footage, encoding = self._footage, profile.video
+        size = delivered_size(first.width, first.height, footage.sample_aspect_ratio, footage.rotation, encoding)
+        return Overlay(self._cut.watermark, size, colours_of(first, encoding))
 
     def end(self) -> None:
         """The clip's last frame was given: lets the encoders finish by themselves."""
@@ -377,6 +405,7 @@ class _ClipPass:
         if self._sound is not None:
             silent = tuple(self._sound.reader.holes)
             self._idle_sounds.append(self._sound.reader)
+        self._close_spool()
         return Rendered(self.frames, self._length, renditions, tuple(self._sidecars()), pictures, silent)
 
     def _sidecars(self) -> Iterator[Sidecar]:
@@ -397,6 +426,12 @@ class _ClipPass:
         self._crew.abort()
         for writer in self._writers:
             writer.abort()
+        self._close_spool()
+
+    def _close_spool(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
 
 
 def library_versions() -> dict[str, str]:

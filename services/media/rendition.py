@@ -37,6 +37,7 @@ from services.media.profiles import Profile, VideoEncoding
 from services.media.proof import Proof, Seen, copied
 from services.media.shaping import Colours, PictureChain, colours_of, delivered_size
 from services.media.timebase import nearest
+from services.media.watermark import Overlay
 from services.media.workers import Crew, Pipe
 
 # One encoder prints its settings to the terminal, unless this says that errors alone matter.
@@ -124,6 +125,8 @@ class Writer:
         limits: SoundLimits,
         crew: Crew,
         heard: Heard,
+        gain: float = 0.0,
+        overlay: Overlay | None = None,
     ) -> None:
         self._path = path
         self._profile = profile
@@ -132,6 +135,7 @@ class Writer:
         self._heard = heard
         self._start = footage.time_of(frames.start)
         self._length = footage.time_of(frames.end) - self._start
+        self._overlay = overlay
         encoding = profile.video
         self._chain = PictureChain(
             first,
@@ -164,7 +168,9 @@ class Writer:
             self._output.metadata["title"] = title
             self._stream = self._open_pictures(first)
             if first_sound is not None:
-                self._sound = SoundChain(self._output, profile.audio, first_sound, self._length, limits=limits)
+                self._sound = SoundChain(
+                    self._output, profile.audio, first_sound, self._length, limits=limits, gain=gain
+                )
             self._output.start_encoding()
             self._proof = Proof(self._stream.codec_context)
         except BaseException:
@@ -247,6 +253,8 @@ class Writer:
             )
         if picture.format.name != self._chain.pixel_format or (picture.width, picture.height) != self._chain.size:
             raise Disagreement(f"Frame {number} came out as {picture.format.name}, not as the profile says.")
+        if self._overlay is not None:
+            self._overlay.mark(picture)
         picture.pts, picture.time_base = int(begin), footage.timebase
         # A decoded frame remembers its type, and an encoder would obey: every frame of an intra-only master would become
         # a key frame.

@@ -40,6 +40,7 @@ from services.media.pictures import (
 from services.media.review_sound import BUCKETS_PER_SECOND, PEAKS_CONTENT_TYPE, PeakMeter
 from services.media.shaping import PictureChain, display_size, fitted, pixels
 from services.media.timebase import timecode
+from services.media.watermark import Watermark, marked
 
 METER_SIDE = 320
 
@@ -68,8 +69,11 @@ class Sidecar:
 class Aside:
     """Everything that is taken of a clip's pictures but its renditions; used by one thread at a time."""
 
-    def __init__(self, footage: Footage, frames: FrameRange, limits: PictureLimits) -> None:
+    def __init__(
+        self, footage: Footage, frames: FrameRange, limits: PictureLimits, watermark: Watermark | None = None
+    ) -> None:
         self._footage = footage
+        self._watermark = watermark
         self._frames = frames
         self._plan = plan_pictures(frames, rate=footage.rate)
         self._wanted = self._plan.wanted
@@ -92,7 +96,10 @@ class Aside:
                 black = self._meter.add(number, pixels(small))
             if number in self._wanted:
                 for _, picture in self._rgb.push(ordinal, frame):
-                    self._keep(number, pixels(picture), black=black)
+                    self._keep(number, self._marked(pixels(picture)), black=black)
+
+    def _marked(self, picture: Rgb) -> Rgb:
+        return picture if self._watermark is None else marked(self._watermark, picture)
 
     def _chains(self, first: VideoFrame) -> tuple[PictureChain, PictureChain]:
         rotation = self._footage.rotation

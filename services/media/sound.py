@@ -38,6 +38,7 @@ FIRST_FRAMES = 4
 """How many frames of a stream have to be decoded to know where all of them lie."""
 
 _BLOCK = 4096
+_MOST_PLANES = 8
 _MOST_HOLES = 1000
 
 Hole = tuple[int, int]
@@ -92,11 +93,20 @@ def placement_on(
     return Placement(
         sample_rate,
         layout,
-        form,
+        tangible(form, layout),
         origin=sample_at(origin, sample_rate),
         end=None if duration is None else sample_at(origin + duration, sample_rate),
         rounding=0 if (1 / tick).denominator == 1 else nearest(tick / 2) + 1,
     )
+
+
+def tangible(form: str, layout: str) -> str:
+    """The sample format in which such sound can be handled as arrays: interleaved, from eight channels on.
+
+    PyAV counts one plane too many of planar frames with eight channels, and reads past the last.
+    """
+    many = AudioFrame(format="u8", layout=layout, samples=1).layout.nb_channels >= _MOST_PLANES
+    return form.removesuffix("p") if many else form
 
 
 def first_grid(frames: Iterable[AudioFrame], placement: Placement) -> Grid | None:
@@ -170,7 +180,8 @@ def _alike(frames: Iterable[AudioFrame], placement: Placement) -> Iterator[Audio
         if converter is None:
             converted_from = form
             converter = AudioResampler(format=placement.format, layout=placement.layout, rate=placement.sample_rate)
-        placement.converted += frame.samples
+        if (form[0], form[1], form[2].rstrip("p")) != (wanted[0], wanted[1], wanted[2].rstrip("p")):
+            placement.converted += frame.samples
         yield from converter.resample(frame)
     if converter is not None:
         yield from converter.resample(None)
