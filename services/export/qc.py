@@ -69,6 +69,7 @@ RULES = (
     Rule("too_loud", Verdict.WARN, "content", "The integrated loudness (EBU R128) is above the limit."),
     Rule("too_quiet", Verdict.WARN, "content", "The integrated loudness (EBU R128) is below the limit."),
     Rule("true_peak", Verdict.WARN, "content", "The true peak (EBU R128) is above the limit."),
+    Rule("loudness_target", Verdict.WARN, "content", "The loudness misses the profile's target, or peaks its ceiling."),
     Rule("sound_missing", Verdict.WARN, "content", "The source has no sound for a part of the clip; it was filled."),
     Rule("too_short", Verdict.WARN, "content", "The clip is shorter than the limit."),
     Rule("captions_readable", Verdict.WARN, "sidecars", "Captions of the source could not be read and were left out."),
@@ -263,7 +264,7 @@ def judge(profile: Profile, measured: Measured, limits: QcLimits | None = None) 
     """What QC makes of a rendition."""
     limits = limits or QcLimits()
     applied = [rule for rule in RULES if limits.verdicts.get(rule.name) is not Verdict.PASS]
-    raw = (*_metadata(profile, measured, limits), *_content(measured, limits), *_sidecars(measured, limits))
+    raw = (*_metadata(profile, measured, limits), *_content(profile, measured, limits), *_sidecars(measured, limits))
     order = {rule.name: place for place, rule in enumerate(applied)}
     found = sorted((each for each in raw if each.rule in order), key=lambda each: order[each.rule])
     findings = [each.finding(limits.verdicts.get(each.rule, _BY_NAME[each.rule].verdict)) for each in found]
@@ -399,7 +400,7 @@ def _sound_metadata(profile: Profile, measured: Measured, limits: QcLimits) -> I
         )
 
 
-def _content(measured: Measured, limits: QcLimits) -> Iterator[_Found]:
+def _content(profile: Profile, measured: Measured, limits: QcLimits) -> Iterator[_Found]:
     for rule, message, stretches, least in (
         ("black", "The picture is black.", measured.black, limits.black_seconds),
         ("frozen", "The picture stands still.", measured.frozen, limits.frozen_seconds),
@@ -433,12 +434,35 @@ def _content(measured: Measured, limits: QcLimits) -> Iterator[_Found]:
         yield _Found(
             "true_peak", "Peaks exceed the limit.", f"{loudness.true_peak} dBTP", f"{limits.highest_peak} dBTP"
         )
+    yield from _off_target(profile, loudness)
     if measured.expected_duration < limits.shortest_seconds:
         yield _Found(
             "too_short",
             "The clip is very short.",
             _seconds(measured.expected_duration),
             _seconds(limits.shortest_seconds),
+        )
+
+
+def _off_target(profile: Profile, loudness: Loudness | None) -> Iterator[_Found]:
+    target = profile.loudness
+    if target is None or loudness is None:
+        return
+    level, peak = loudness.integrated, loudness.true_peak
+    if level is not None and abs(level - target.integrated) > target.tolerance:
+        why = (
+            " Its peaks allow no more." if level < target.integrated and peak and peak > target.true_peak - 0.5 else ""
+        )
+        yield _Found(
+            "loudness_target",
+            f"The sound is not as loud as the profile asks.{why}",
+            f"{level} LUFS",
+            f"{target.integrated} ± {target.tolerance} LUFS",
+        )
+    # Meters differ by a tenth from one sample phase to another.
+    if peak is not None and peak > target.true_peak + 0.1:
+        yield _Found(
+            "loudness_target", "A peak is above the profile's ceiling.", f"{peak} dBTP", f"{target.true_peak} dBTP"
         )
 
 

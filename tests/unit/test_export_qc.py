@@ -21,7 +21,7 @@ from services.export.qc import (
     judge,
     limits_from,
 )
-from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, Profile
+from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, PROFILES, Profile
 
 ROLES = ("poster", "thumbnail", "contact_sheet")
 BT709 = Colours(range="tv", space="bt709", transfer="bt709", primaries="bt709")
@@ -213,8 +213,24 @@ def test_a_lossless_profile_lets_no_difference_pass():
     assert [finding.code for finding in report.findings] == ["qc.picture_difference"]
 
 
+@pytest.mark.parametrize(
+    ("loudness", "due"),
+    [
+        (Loudness(integrated=-23.4, true_peak=-1.0), []),
+        (Loudness(integrated=-22.1, true_peak=-6.0), []),
+        (Loudness(integrated=-27.0, true_peak=-1.0), ["qc.loudness_target"]),
+        (Loudness(integrated=-20.0, true_peak=-6.0), ["qc.loudness_target"]),
+        (Loudness(integrated=-23.0, true_peak=-0.5), ["qc.loudness_target"]),
+        (Loudness(), []),
+    ],
+)
+def test_a_profile_with_a_loudness_target_is_held_to_it(loudness: Loudness, due: list[str]):
+    report = judge(PROFILES["broadcast-h264"], measured(loudness=loudness))
+    assert [finding.code for finding in report.findings] == due
+
+
 def test_every_rule_has_a_planted_defect():
-    planted = {rule for _, rule in (*BROKEN, *DOUBTFUL)} | {"too_short"}
+    planted = {rule for _, rule in (*BROKEN, *DOUBTFUL)} | {"too_short", "loudness_target"}
     assert planted == {rule.name for rule in RULES}
     assert len(BROKEN) + len(DOUBTFUL) >= 40
     assert len(CLEAN) >= 40
