@@ -149,6 +149,7 @@ class SoundChain:
         gain: float = 0.0,
     ) -> None:
         self._form = SoundForm.of(encoding, first, length)
+        self.sample_rate, self.channels = self._form.sample_rate, self._form.channels
         self._made = 0
         self.stream: AudioStream = self._open(output, encoding)
         self._graph = SoundGraph(
