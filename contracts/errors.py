@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from contracts.values import ErrorClass, Failure
+from collections.abc import Sequence
+
+from contracts.values import ErrorClass, Failure, Finding
 
 
 class HeatersError(Exception):
@@ -15,9 +17,10 @@ class HeatersError(Exception):
     error_class: ErrorClass
     code: str = "heaters.error"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, findings: Sequence[Finding] = ()) -> None:
         super().__init__(message)
         self.message = message
+        self.findings = tuple(findings)
         if code is not None:
             self.code = code
 
@@ -30,6 +33,7 @@ class HeatersError(Exception):
             message=self.message[:2000],
             attempts=attempts,
             trace_id=trace_id,
+            findings=self.findings[:100],
         )
 
 

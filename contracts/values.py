@@ -116,6 +116,14 @@ class ErrorClass(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Finding(Value):
+    """Something noticed that a person should know of: never silent, never fatal by itself."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$", max_length=100)]
+    message: Annotated[str, StringConstraints(max_length=1000)]
+    frames: FrameRange | None = None
+
+
 class Failure(Value):
     """Why a stage gave up, in terms a program can branch on and a person can act on."""
 
@@ -125,6 +133,9 @@ class Failure(Value):
     message: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     attempts: Annotated[int, Field(ge=0)] = 1
     trace_id: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")] = ""
+    findings: Annotated[
+        tuple[Finding, ...], Field(max_length=100, description="What exactly was found wrong, and in which frames.")
+    ] = ()
 
 
 class UrlSource(Value):
@@ -230,14 +241,6 @@ class CaptionAsset(Value):
     language: Language
     origin: Literal["embedded", "sidecar", "downloaded", "automatic"]
     object: ObjectRef
-
-
-class Finding(Value):
-    """Something noticed that a person should know of: never silent, never fatal by itself."""
-
-    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$", max_length=100)]
-    message: Annotated[str, StringConstraints(max_length=1000)]
-    frames: FrameRange | None = None
 
 
 class TransitionKind(StrEnum):

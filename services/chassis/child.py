@@ -64,6 +64,7 @@ def main() -> None:
                 error_class=outcome.error_class.value,
                 code=outcome.code,
                 message=outcome.message,
+                findings=[finding.model_dump(mode="json") for finding in outcome.findings],
                 report=report,
             )
         else:

@@ -35,7 +35,7 @@ from sqlalchemy.exc import DBAPIError
 from contracts.envelope import to_kafka, without_nul
 from contracts.errors import HeatersError, Permanent, Transient
 from contracts.events.v1.operations import StageProgress
-from contracts.values import ErrorClass, Failure, Value
+from contracts.values import ErrorClass, Failure, Finding, Value
 from services.chassis import logs, metrics, telemetry
 from services.chassis.bell import wait
 from services.chassis.db import PASSING
@@ -382,7 +382,9 @@ class Worker:
                     await self._fail(go, claim, Transient(sentence, code="worker.unrecordable"), said["report"])
             case "failed":
                 root = Permanent if said["error_class"] == ErrorClass.PERMANENT else Transient
-                await self._fail(go, claims[said["index"]], root(said["message"], code=said["code"]), said["report"])
+                findings = [Finding.model_validate(finding) for finding in said.get("findings", ())]
+                reason = root(said["message"], code=said["code"], findings=findings)
+                await self._fail(go, claims[said["index"]], reason, said["report"])
 
     async def _watch(self, go: Go) -> None:
         """Renews the lease; kills the child that lost it, hangs, or grows beyond its memory."""

@@ -10,6 +10,7 @@ Frame threads are used everywhere, and decoders are flushed: without that the la
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 import av
+import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -26,8 +28,9 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
-from contracts.values import FrameRange
+from contracts.values import Finding, FrameRange
 from services.media.containers import MediaFile, named, opened, video_stream
 from services.media.errors import Corrupt, Incomplete, MediaError, NoVideoStream, UnsupportedCodec, translated
 from services.media.frame_index import FrameIndex
@@ -43,6 +46,7 @@ class VideoDecoding:
     """Decodes one video stream's packets into ``(number, PTS, frame)`` and proves at the end that all came.
 
     PTS are those of the source, made strictly increasing where the source repeats or omits one (``mended`` counts).
+    Damage does not stop it: the rest is decoded all the same, so that ``finish`` can name every range that is hurt.
     Lifetime: feed every packet of the stream in order, the empty flush packet included, then call ``finish``.
     """
 
@@ -55,28 +59,30 @@ class VideoDecoding:
         self._usual_ticks = max(1, usual_ticks)
         self._last_pts: int | None = None
         self._fields = False
+        self._sent = array("q")
+        self._came = array("q")
+        self._hurt = array("q")
+        self._refused = 0
         self.frames = 0
         self.damaged = 0
         self.mended = 0
         self.last_duration = max(1, usual_ticks)
 
     def decode(self, packet: Packet[VideoStream]) -> Iterator[tuple[int, int, VideoFrame]]:
-        """The frames that this packet completes.
-
-        Raises:
-            Corrupt: the decoder gave up; the message says after how many frames.
-        """
+        """The frames that this packet completes; none where the decoder could make nothing of it."""
+        if packet.size and packet.pts is not None and not packet.is_discard:
+            self._sent.append(packet.pts)
         try:
             frames = self._context.decode(packet)
-        except av.error.InvalidDataError as error:
-            raise Corrupt(
-                f"Decoding {self._name} failed after {self.frames} of {self._promised} frames: the data is damaged "
-                f"there. {_DAMAGE}"
-            ) from error
+        except av.error.InvalidDataError:
+            self._refused += 1
+            return
         for frame in frames:
             number = self.frames
             self.frames += 1
             self.damaged += frame.is_corrupt
+            if frame.pts is not None:
+                (self._hurt if frame.is_corrupt else self._came).append(frame.pts)
             self._fields |= frame.interlaced_frame
             self.last_duration = frame.duration or self._usual_ticks
             yield number, self._steady(frame.pts), frame
@@ -98,8 +104,12 @@ class VideoDecoding:
         Raises:
             Corrupt, Incomplete: with the counts.
         """
-        if self.damaged:
-            raise Corrupt(f"{self.damaged} of the {self.frames} decoded frames of {self._name} are damaged. {_DAMAGE}")
+        if self.damaged or self._refused:
+            whole = self.frames - self.damaged
+            raise Corrupt(
+                f"Only {whole} of {self._promised} frames of {self._name} decode undamaged.{self._where()} {_DAMAGE}",
+                findings=self.damage(),
+            )
         if self.frames == 0:
             raise Incomplete(f"Not one of the {self._promised} frames of {self._name} could be decoded. {_DAMAGE}")
         owed = self._promised
@@ -109,7 +119,42 @@ class VideoDecoding:
         if self.frames < owed and not self._may_hide:
             raise Incomplete(
                 f"Only {self.frames} of the {self._promised} frames of {self._name} could be decoded; "
-                f"{self._promised - self.frames} are missing. {_DAMAGE}"
+                f"{self._promised - self.frames} are missing.{self._where()} {_DAMAGE}",
+                findings=self.damage(),
+            )
+
+    def damage(self) -> tuple[Finding, ...]:
+        """The ranges of frames that are damaged or missing, numbered as if every picture of the file had come.
+
+        None where the source does not say when its pictures are shown. Of very many ranges the first hundred.
+        """
+        due = np.unique(np.frombuffer(self._sent, np.int64))
+        hurt = np.frombuffer(self._hurt, np.int64)
+        missing = np.setdiff1d(due, np.concatenate([np.frombuffer(self._came, np.int64), hurt]))
+        if self._fields:
+            # The second field of a picture has a time of its own and no frame.
+            missing = missing[:0]
+        found = [*_damaged_ranges(due, hurt, "damaged"), *_damaged_ranges(due, missing, "missing")]
+        return tuple(sorted(found, key=lambda each: each.frames.start if each.frames else 0)[:100])
+
+    def _where(self) -> str:
+        ranges = [str(finding.frames) for finding in self.damage()]
+        if not ranges:
+            return ""
+        more = f" and {len(ranges) - 5} more ranges" if len(ranges) > 5 else ""
+        return f" Damaged or missing: {', '.join(ranges[:5])}{more}."
+
+
+def _damaged_ranges(due: NDArray[np.int64], hurt: NDArray[np.int64], how: str) -> Iterator[Finding]:
+    """One finding for each run of neighbouring frames that is hurt in this way."""
+    numbers = np.flatnonzero(np.isin(due, hurt))
+    for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
+        if len(run):
+            frames = FrameRange(start=int(run[0]), end=int(run[-1]) + 1)
+            yield Finding(
+                code=f"media.frames_{how}",
+                message=f"{len(frames)} frames are {how}, from {frames.start} on.",
+                frames=frames,
             )
 
 

@@ -32,6 +32,7 @@ from services.media.errors import Disagreement, EncodingFailed, UnsupportedPixel
 from services.media.footage import Footage
 from services.media.layout import Layout, layout_of
 from services.media.light import light_of
+from services.media.lossless import lossless_format
 from services.media.measure import SoundFacts, SoundLimits
 from services.media.profiles import Profile, VideoEncoding
 from services.media.proof import Proof, Seen, copied
@@ -53,6 +54,10 @@ def queue_depth(width: int, height: int) -> int:
 
 ColourNames = tuple[str, str, str, str]
 """Range, matrix, transfer and primaries by name; empty where nothing is said."""
+
+
+_X265_DELAY = 2
+"""Frames by which the encoder delays the first one when it uses a pyramid of B-frames."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,11 @@ class Writer:
     def _open_pictures(self, first: VideoFrame) -> VideoStream:
         encoding, footage = self._profile.video, self._footage
         light = light_of(first) if encoding.keeps_hdr else None
-        options = encoding.encoder_options(more_params=light.params(encoding.encoder) if light else ())
+        params = list(light.params(encoding.encoder)) if light else []
+        if encoding.encoder == "libx265" and len(self._frames) <= _X265_DELAY:
+            # With as many frames as it reorders or fewer, the encoder gives decoding times that were never set.
+            params.append(("bframes", "0"))
+        options = encoding.encoder_options(more_params=params)
         if encoding.keyframe_seconds is not None:
             options["g"] = str(max(1, nearest(footage.rate * encoding.keyframe_seconds)))
         stream: Any = self._output.add_stream(encoding.encoder, rate=footage.rate, options=options)
@@ -416,6 +425,8 @@ def _depth(frame: VideoFrame) -> int:
 
 def _kept_format(encoding: VideoEncoding, name: str) -> str:
     """The pixel format that keeps the source's samples as they are, under a name the encoder knows."""
+    if encoding.encoder == "ffv1":
+        return lossless_format(name)
     # The deprecated full-range names mean the same planes; the range is tagged instead.
     name = name.replace("yuvj", "yuv")
     formats = av.Codec(encoding.encoder, "w").video_formats or []
