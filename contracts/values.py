@@ -290,6 +290,10 @@ class Keyframe(Value):
 
     frame: FrameNumber
     object: ObjectRef
+    time: Annotated[Rational | None, Field(description="Seconds from the clip's first frame.")] = None
+    sharpness: Annotated[
+        float | None, Field(ge=0, description="Mean squared difference of neighbouring luma pixels, for ranking.")
+    ] = None
 
 
 class EmbeddingModel(Value):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from services.chassis.stage import Stage
 from services.embed.handlers import routes
-from services.embed.jobs import CLEAN, EMBED, KEYFRAME
+from services.embed.jobs import CLEAN, EMBED, KEYFRAME, REEMBED
 from services.embed.settings import Settings
+from services.embed.upkeep import upkeep
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -25,6 +26,7 @@ STAGE = Stage(
     name="embed",
     settings=Settings,
     routes=routes,
-    jobs=(KEYFRAME, EMBED, CLEAN),
+    jobs=(KEYFRAME, EMBED, REEMBED, CLEAN),
     http=_http,
+    loops=(upkeep,),
 )

@@ -1,7 +1,8 @@
-"""The stage's three kinds of work."""
+"""The stage's kinds of work."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from services.chassis.stage import Job, Limits
@@ -34,6 +35,9 @@ EMBED = Job(
     # The first use of a hub model downloads it, and says nothing meanwhile.
     limits=Limits(wall=timedelta(hours=2), memory_bytes=8_000_000_000, silence=timedelta(minutes=60)),
 )
+
+REEMBED = replace(EMBED, kind="reembed", priority=-10)
+"""The same work for clips that already have vectors; it lets clips that have none go first."""
 
 CLEAN = Job(
     kind="clean",

@@ -65,8 +65,18 @@ class EmbeddingModel(Protocol):
     def dimensions(self) -> int:
         """Numbers in a vector."""
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether texts and pictures lie in one space, as in vision-language models."""
+
     def embed_images(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """Vectors ``[len(images), dimensions]`` of length one, for pictures of any size and mode."""
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors ``[len(texts), dimensions]`` of length one, comparable with those of pictures.
+
+        Raises ``ModelUnsuitable`` unless ``reads_texts``.
+        """
 
 
 def load_model(spec: ModelSpec, compute: Compute) -> EmbeddingModel:
@@ -113,11 +123,15 @@ class PackagedModel:
 
     def embed_images(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """As ``EmbeddingModel`` says: the mean of the last feature map over the picture."""
+        return self.see(images)[0]
+
+    def see(self, images: Sequence[Image]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The pictures' vectors, and ``[len(images), 1000]`` how likely each shows each of ImageNet's things."""
         import torch
         from PIL.Image import Resampling
 
         side = 224
-        rows = []
+        rows, shares = [], []
         for part in _parts(images, self._compute.batch):
             # The whole picture is squeezed into the square: cropping would not see what happens at its sides.
             resized = [image.convert("RGB").resize((side, side), Resampling.BICUBIC) for image in part]
@@ -128,8 +142,19 @@ class PackagedModel:
                 features = self._network.extract_features(
                     inputs.to(self._compute.device, getattr(torch, self._compute.dtype))
                 )
+                pooled = features.mean(dim=(2, 3))
                 rows.append(features.float().mean(dim=(2, 3)).cpu().numpy())
-        return _unit(np.concatenate(rows))
+                shares.append(self._network._fc(pooled).float().softmax(dim=1).cpu().numpy())  # noqa: SLF001 - its only name.
+        return _unit(np.concatenate(rows)), np.concatenate(shares)
+
+    @property
+    def reads_texts(self) -> bool:
+        """It sees pictures alone."""
+        return False
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """It has no side for texts."""
+        raise _no_texts(self.model_id, len(texts))
 
 
 def _load_packaged(spec: ModelSpec, compute: Compute) -> PackagedModel:
@@ -162,12 +187,21 @@ class TransformersModel:
     """Any vision model, or the vision side of any picture-and-text model, that transformers loads."""
 
     def __init__(
-        self, model_id: str, revision: str, *, network: Any, processor: Any, has_pooler: bool, compute: Compute
+        self,
+        model_id: str,
+        revision: str,
+        *,
+        network: Any,
+        processor: Any,
+        tokenizer: Any,
+        has_pooler: bool,
+        compute: Compute,
     ) -> None:
         self.model_id = model_id
         self.revision = revision
         self._network = network
         self._processor = processor
+        self._tokenizer = tokenizer
         self._has_pooler = has_pooler
         self._compute = compute
         self.dimensions = self._probe()
@@ -188,6 +222,38 @@ class TransformersModel:
         rows = [
             self._features([image.convert("RGB") for image in part]) for part in _parts(images, self._compute.batch)
         ]
+        return _unit(np.concatenate(rows))
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether it is a vision-language model, published with its tokenizer."""
+        return self._tokenizer is not None
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As ``EmbeddingModel`` says: the model's own text features."""
+        import torch
+
+        if not self.reads_texts:
+            raise _no_texts(self.model_id, len(texts))
+        longest = self._network.config.text_config.max_position_embeddings
+        is_siglip = self._network.config.model_type.startswith("siglip")
+        rows = []
+        for start in range(0, len(texts), self._compute.batch):
+            part = list(texts[start : start + self._compute.batch])
+            inputs = self._tokenizer(
+                # The SigLIP family was trained on lower case and on texts filled up to one length.
+                [each.lower() for each in part] if is_siglip else part,
+                padding="max_length" if is_siglip else True,
+                max_length=longest,
+                truncation=True,
+                return_tensors="pt",
+            ).to(self._compute.device)
+            wanted = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+            if is_siglip:
+                wanted.pop("attention_mask", None)
+            with torch.inference_mode():
+                features = self._pooled(self._network.get_text_features(**wanted))
+            rows.append(features.float().flatten(1).cpu().numpy())
         return _unit(np.concatenate(rows))
 
     def _features(self, images: Sequence[Image]) -> NDArray[np.float32]:
@@ -255,14 +321,37 @@ def _load_transformers(spec: ModelSpec, compute: Compute) -> TransformersModel:
             "they would be random. Name a complete model in HEATERS_EMBED_MODELS and retry."
         )
     network.eval().to(compute.device)
+    tokenizer = _tokenizer_of(spec, where) if hasattr(network, "get_text_features") else None
     # Weights published without a pooling layer get a random one, whose output would differ at every start.
     return TransformersModel(
         spec.model_id,
         revision,
         network=network,
         processor=processor,
+        tokenizer=tokenizer,
         has_pooler=not missing,
         compute=compute,
+    )
+
+
+_NO_TOKENIZER = (OSError, ValueError, KeyError, ImportError, TypeError)
+
+
+def _tokenizer_of(spec: ModelSpec, where: dict[str, Any]) -> Any:
+    """The model's tokenizer; ``None`` if it was published without: its pictures can be compared all the same."""
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(spec.model_id, **where)
+    except _NO_TOKENIZER as error:
+        logger.warning("%s has no tokenizer that can be used: %s", spec.model_id, _first_line(error))
+        return None
+
+
+def _no_texts(model_id: str, count: int) -> ModelUnsuitable:
+    return ModelUnsuitable(
+        f"{model_id} sees pictures alone and cannot compare {count} texts with them; name a vision-language model, such as one "
+        "of the CLIP or SigLIP families, in HEATERS_EMBED_MODELS."
     )
 
 

@@ -1,8 +1,8 @@
-"""The short-lived process that turns the picture of a search into a vector.
+"""The short-lived process that turns the picture or the text of a search into a vector.
 
 A picture sent by a client is parsed here and torch is loaded here, so neither can harm the service or weigh on it. The
-process gets one JSON line (what to load) and then the picture on its standard input, and answers with one JSON line. Its
-processor time is bounded, its environment holds no secret of the service, and it dies with the service.
+process gets one JSON line (what to load) and then the picture or text on its standard input, and answers with one JSON
+line. Its processor time is bounded, its environment holds no secret of the service, and it dies with the service.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import resource
 import signal
 import sys
 from array import array
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -25,9 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 from contracts.errors import HeatersError, Permanent, Transient
 from contracts.values import ErrorClass
-from services.embed.domain.orders import ModelSpec
+from services.embed.domain.orders import TEXT_MODEL, ModelSpec
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from services.embed.settings import Settings
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 CPU_FACTOR = 8
 """Processor seconds a query may use for each second of its time limit: torch computes on several cores."""
+REMEMBERED = 1_000
+"""Texts whose vectors are kept: a few megabytes."""
 SECRETS = ("HEATERS_DATABASE_URL", "HEATERS_S3_", "HEATERS_KAFKA_")
 
 
@@ -51,57 +56,74 @@ class QueryCrashed(Transient):
 
 
 class QueryTimeout(Transient):
-    """The picture took too long."""
+    """The query took too long."""
 
     code = "embed.query_timeout"
 
 
 class QueryBusy(Transient):
-    """Too many picture queries wait."""
+    """Too many queries wait."""
 
     code = "embed.query_busy"
 
 
 @dataclass(frozen=True)
-class PictureVector:
-    """A picture as a model sees it."""
+class QueryVector:
+    """A picture or a text as a model sees it."""
 
     model_id: str
     revision: str
     vector: Sequence[float]
 
 
-class PictureQueries:
-    """Runs picture queries one after the other, each in a process of its own; ``waiting`` more may stand in line."""
+class Queries:
+    """Runs queries one after the other, each in a process of its own; ``waiting`` more may stand in line.
 
-    def __init__(self, settings: Settings, *, waiting: int = 4) -> None:
+    The vectors of the latest texts are remembered, for a search is often asked again with other filters.
+    """
+
+    def __init__(self, settings: Settings, *, waiting: int = 8) -> None:
         self._settings = settings
         self._turn = asyncio.Semaphore(1)
         self._free = 1 + waiting
+        self._texts: OrderedDict[tuple[str, str], QueryVector] = OrderedDict()
 
-    async def embed(self, picture: bytes, spec: ModelSpec) -> PictureVector:
+    async def embed_picture(self, picture: bytes, spec: ModelSpec) -> QueryVector:
         """The picture's vector by the model.
 
         Raises ``BadPicture``, ``QueryTimeout``, ``QueryBusy`` or the errors of loading the model.
         """
+        return await self._embed("picture", picture, spec)
+
+    async def embed_text(self, words: str, spec: ModelSpec) -> QueryVector:
+        """The text's vector by a model that reads texts. Raises as for a picture."""
+        key = (str(spec), words)
+        if key not in self._texts:
+            self._texts[key] = await self._embed("text", words.encode(), spec)
+            if len(self._texts) > REMEMBERED:
+                self._texts.popitem(last=False)
+        self._texts.move_to_end(key)
+        return self._texts[key]
+
+    async def _embed(self, kind: str, asked: bytes, spec: ModelSpec) -> QueryVector:
         limit = self._settings.embed_query_timeout
         async with self._place():
             try:
                 async with asyncio.timeout(limit.total_seconds()), self._turn:
-                    answer = await _ask(picture, self._order(spec, limit))
+                    answer = await _ask(asked, {"kind": kind, **self._order(spec, limit)})
             except TimeoutError as error:
                 raise QueryTimeout(
-                    f"The picture was not embedded within {limit.total_seconds():.0f} seconds; try again, or raise "
+                    f"The {kind} was not embedded within {limit.total_seconds():.0f} seconds; try again, or raise "
                     "HEATERS_EMBED_QUERY_TIMEOUT if the model is large."
                 ) from error
         vector = array("f")
         vector.frombytes(base64.b64decode(answer["vector"]))
-        return PictureVector(answer["model_id"], answer["revision"], vector)
+        return QueryVector(answer["model_id"], answer["revision"], vector)
 
     @contextlib.asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         if self._free == 0:
-            raise QueryBusy("Other picture searches are waiting; try again in a few seconds.")
+            raise QueryBusy("Other searches are waiting; try again in a few seconds.")
         self._free -= 1
         try:
             yield
@@ -119,9 +141,11 @@ class PictureQueries:
         }
 
 
-async def _ask(picture: bytes, order: dict[str, Any]) -> dict[str, Any]:
+async def _ask(asked: bytes, order: dict[str, Any]) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
     environment["HEATERS_PARENT"] = str(os.getpid())
+    # A few words are many small products, which threads would only wait for each other at.
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -131,7 +155,7 @@ async def _ask(picture: bytes, order: dict[str, Any]) -> dict[str, Any]:
         env=environment,
     )
     try:
-        output, _ = await process.communicate(json.dumps(order).encode() + b"\n" + picture)
+        output, _ = await process.communicate(json.dumps(order).encode() + b"\n" + asked)
     finally:
         if process.returncode is None:
             process.kill()
@@ -167,15 +191,24 @@ def main() -> None:
 
 
 def _embed(data: bytes, order: dict[str, Any]) -> dict[str, Any]:
+    spec = ModelSpec(**order["spec"])
+    if order["kind"] == "text" and spec.model_id == TEXT_MODEL:
+        from services.embed.sentences import load_sentence_model
+
+        texts = load_sentence_model()
+        return _answer(texts.model_id, texts.revision, texts.embed_texts([data.decode()])[0])
     # The picture first: it fails in milliseconds, while the model takes seconds to load.
-    picture = read_picture(data, order["max_pixels"])
+    picture = read_picture(data, order["max_pixels"]) if order["kind"] == "picture" else None
     from services.embed.compute import Compute
     from services.embed.models import load_model
 
-    model = load_model(ModelSpec(**order["spec"]), Compute(**order["compute"]))
-    row = model.embed_images([picture])[0]
-    vector = base64.b64encode(row.tobytes()).decode()
-    return {"model_id": model.model_id, "revision": model.revision, "vector": vector}
+    model = load_model(spec, Compute(**order["compute"]))
+    rows = model.embed_texts([data.decode()]) if picture is None else model.embed_images([picture])
+    return _answer(model.model_id, model.revision, rows[0])
+
+
+def _answer(model_id: str, revision: str, row: NDArray[np.float32]) -> dict[str, Any]:
+    return {"model_id": model_id, "revision": revision, "vector": base64.b64encode(row.tobytes()).decode()}
 
 
 def read_picture(data: bytes, max_pixels: int) -> Image:

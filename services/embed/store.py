@@ -1,33 +1,29 @@
-"""The stage's own tables: searchable clips, models and vectors, and the searches over them.
+"""The stage's own tables: what is known of clips, the models that saw them, and their vectors.
 
-Vectors are unit vectors, so similarity is the cosine, ``1 - (a <=> b)``, between -1 and 1. Vectors of different models,
-or of different revisions of one model, are never compared. Each model has an HNSW index of its own; up to a set number
-of rows all vectors are compared instead, which is exact.
+Vectors are unit vectors, so likeness is the cosine, between -1 and 1. Vectors of different models, or of different
+revisions of one model, are never compared. While a model is replaced, by another revision or another model, the former's
+vectors stay until the new set is whole.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.errors import Permanent
-from services.embed.domain.orders import EmbedOrder, EmbedResult, ModelVectors
-
-HNSW_MAX_DIMENSIONS = 2_000
-"""pgvector's bound for indexing single precision; a longer vector is indexed in half precision."""
-HNSW_MAX_HALF_DIMENSIONS = 4_000
-"""pgvector's bound for indexing half precision; a longer vector is compared exactly."""
-
-CANDIDATES_PER_RESULT = 8
-"""Nearest frames asked of the index for each clip wanted: several may belong to one clip."""
-MAX_CANDIDATES = 1_000
+from contracts.events.v1.clip import ClipApproved, ClipExported, ClipKeyframed, ClipTagged
+from services.embed import index
+from services.embed.domain.orders import PICTURE, EmbedOrder, EmbedResult, ModelVectors
+from services.embed.domain.standing import PROGRESS, Decided, Standing, heard, tagged
 
 
 class BadVectors(Permanent):
@@ -38,36 +34,26 @@ class BadVectors(Permanent):
 
 @dataclass(frozen=True)
 class Model:
-    """A model that has vectors. ``id`` is this database's own number for it."""
+    """A model that has vectors. ``id`` is this database's own number for it; ``sees`` is ``pictures``, ``both`` or ``words``."""
 
     id: int
     model_id: str
     revision: str
     dimensions: int
+    sees: str = "pictures"
     clips: int = 0
     vectors: int = 0
 
 
 @dataclass(frozen=True)
-class Match:
-    """A clip found, with its best frame: ``score`` is the cosine, ``frame`` the source's frame number."""
+class Known:
+    """A clip as its events tell of it, so that it can be keyframed and embedded again."""
 
     clip_id: UUID
     video_id: UUID
-    title: str
-    tags: tuple[str, ...]
-    score: float
-    frame: int
-    object_key: str
-    query_frame: int | None = None
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a match must be besides similar."""
-
-    video_id: UUID | None = None
-    tag: str | None = None
+    standing: Standing
+    delivery: ClipExported | None
+    keyframed: ClipKeyframed | None
 
 
 def unpack(vectors: ModelVectors) -> list[array[float]]:
@@ -90,31 +76,156 @@ def spell(vector: Sequence[float]) -> str:
     return f"[{','.join(map(repr, vector))}]"
 
 
+_KEEP = text("""
+    INSERT INTO clip (clip_id, video_id, title, tags) VALUES (:clip_id, :video_id, :title, :tags)
+    ON CONFLICT (clip_id) DO UPDATE SET title = EXCLUDED.title,
+        -- What was tagged by a person is newer than what the work was told.
+        tags = CASE WHEN coalesce(cast(clip.standing->>'tagged' AS integer), 0) > 0 THEN clip.tags ELSE EXCLUDED.tags END
+""")
+_TAG = text("UPDATE clip SET tags = :tags, standing = cast(:standing AS jsonb) WHERE clip_id = :clip_id")
+_LOCK = text("SELECT video_id, standing, delivery, keyframed FROM clip WHERE clip_id = :clip_id FOR UPDATE")
+_WORDS = text("""
+    UPDATE clip SET words = setweight(to_tsvector('english', regexp_replace(title, '[^[:alnum:]]+', ' ', 'g')), 'A')
+        || setweight(to_tsvector('english', array_to_string(tags, ' ')), 'A')
+        || setweight(to_tsvector('english', speech), 'B')
+    WHERE clip_id = :clip_id
+""")
+_FORGET = text("DELETE FROM embedding WHERE clip_id = :clip_id")
+_FORGET_WORK = text("UPDATE clip SET delivery = NULL, keyframed = NULL, delivered_at = NULL WHERE clip_id = :clip_id")
+_FORGET_LIKENESS = text("DELETE FROM near_duplicate WHERE one = :clip_id OR other = :clip_id")
+
+
 async def keep_clip(session: AsyncSession, clip_id: UUID, video_id: UUID, title: str, tags: Sequence[str]) -> None:
-    """Remembers what a clip is called; an archived clip lives again."""
+    """Remembers what a clip is called."""
+    await session.execute(_KEEP, {"clip_id": clip_id, "video_id": video_id, "title": title, "tags": list(tags)})
+    await session.execute(_WORDS, {"clip_id": clip_id})
+
+
+async def keep_delivery(session: AsyncSession, event: ClipExported, at: datetime) -> bool:
+    """Remembers a clip's delivery; ``at`` is when it was delivered. Whether the clip may be found."""
+    await keep_clip(session, event.clip_id, event.video_id, event.title, event.tags)
+    known = await known_clip(session, event.clip_id)
+    is_hidden = known is not None and known.standing.is_hidden
     await session.execute(
         text("""
-            INSERT INTO clip (clip_id, video_id, title, tags) VALUES (:clip_id, :video_id, :title, :tags)
-            ON CONFLICT (clip_id) DO UPDATE SET title = EXCLUDED.title, tags = EXCLUDED.tags, archived = false
+            UPDATE clip SET delivery = cast(:delivery AS jsonb), start_frame = :start, end_frame = :end, delivered_at = :at,
+                archived = :hidden, state = CASE WHEN :hidden THEN state ELSE 'exported' END
+            WHERE clip_id = :clip_id
         """),
-        {"clip_id": clip_id, "video_id": video_id, "title": title, "tags": list(tags)},
+        {
+            "clip_id": event.clip_id,
+            "delivery": event.model_dump_json(),
+            "start": event.frames.start,
+            "end": event.frames.end,
+            "at": at,
+            "hidden": is_hidden,
+        },
+    )
+    return not is_hidden
+
+
+async def keep_keyframes(session: AsyncSession, event: ClipKeyframed) -> None:
+    """Remembers a clip's keyframes."""
+    await keep_clip(session, event.clip_id, event.video_id, event.title, event.tags)
+    await session.execute(
+        text("""
+            UPDATE clip SET keyframed = cast(:keyframed AS jsonb), seconds = coalesce(cast(:seconds AS float8), seconds)
+            WHERE clip_id = :clip_id
+        """),
+        {
+            "clip_id": event.clip_id,
+            "keyframed": event.model_dump_json(),
+            "seconds": None if event.duration is None else float(event.duration),
+        },
     )
 
 
-async def archive_clip(session: AsyncSession, clip_id: UUID, video_id: UUID) -> None:
-    """Forgets a clip's vectors and remembers that it is archived, so that late events bring nothing back."""
-    await session.execute(text("DELETE FROM embedding WHERE clip_id = :clip_id"), {"clip_id": clip_id})
+async def progress(session: AsyncSession, clip_id: UUID, state: str) -> None:
+    """Notes how far the work on a clip has come; it never goes back while the clip stands."""
+    await session.execute(
+        text("""
+            UPDATE clip SET state = cast(:state AS text) WHERE clip_id = :clip_id AND NOT archived
+                AND coalesce(array_position(cast(:order AS text[]), state), 0)
+                    < array_position(cast(:order AS text[]), cast(:state AS text))
+        """),
+        {"clip_id": clip_id, "state": state, "order": list(PROGRESS)},
+    )
+
+
+async def decide(session: AsyncSession, event: Decided) -> tuple[Known, Standing]:
+    """Notes a decision on a clip, and hides, shows or forgets it accordingly: the clip as it was, and its new standing."""
+    before = await _met(session, event.clip_id, event.video_id)
+    after = heard(before.standing, event)
+    if isinstance(event, ClipApproved):
+        await keep_clip(session, event.clip_id, event.video_id, event.title, event.tags)
+        after = await _tag(session, event, after) or after
+    if after.is_hidden:
+        await session.execute(_FORGET, {"clip_id": event.clip_id})
+        await session.execute(_FORGET_LIKENESS, {"clip_id": event.clip_id})
+    if after.is_hidden and not before.standing.is_hidden:
+        await session.execute(_FORGET_WORK, {"clip_id": event.clip_id})
+    await session.execute(
+        text("""
+            UPDATE clip SET standing = cast(:standing AS jsonb), archived = :hidden OR (archived AND delivery IS NULL),
+                state = CASE WHEN :hidden THEN :verdict WHEN state = ANY(cast(:order AS text[])) THEN state ELSE 'exported' END
+            WHERE clip_id = :clip_id
+        """),
+        {
+            "clip_id": event.clip_id,
+            "standing": after.model_dump_json(),
+            "hidden": after.is_hidden,
+            "verdict": after.verdict,
+            "order": list(PROGRESS),
+        },
+    )
+    return before, after
+
+
+async def tag(session: AsyncSession, event: ClipTagged) -> Known | None:
+    """Gives a clip its present tags: the clip as it was, or ``None`` if later tags are known."""
+    before = await _met(session, event.clip_id, event.video_id)
+    return None if await _tag(session, event, before.standing) is None else before
+
+
+async def _met(session: AsyncSession, clip_id: UUID, video_id: UUID) -> Known:
+    """What is known of a clip that something is decided of. One that was never delivered is not to be found."""
     await session.execute(
         text("""
             INSERT INTO clip (clip_id, video_id, title, archived) VALUES (:clip_id, :video_id, '', true)
-            ON CONFLICT (clip_id) DO UPDATE SET archived = true
+            ON CONFLICT (clip_id) DO NOTHING
         """),
         {"clip_id": clip_id, "video_id": video_id},
+    )
+    known = await known_clip(session, clip_id)
+    assert known is not None  # noqa: S101 - its row was just made sure of.
+    return known
+
+
+async def _tag(session: AsyncSession, event: ClipApproved | ClipTagged, standing: Standing) -> Standing | None:
+    after = tagged(standing, event)
+    if after is not None:
+        values = {"clip_id": event.clip_id, "tags": list(event.tags), "standing": after.model_dump_json()}
+        await session.execute(_TAG, values)
+        await session.execute(_WORDS, {"clip_id": event.clip_id})
+    return after
+
+
+async def known_clip(session: AsyncSession, clip_id: UUID) -> Known | None:
+    """What is known of a clip, its row locked until the commit; ``None`` of one never heard of."""
+    row = (await session.execute(_LOCK, {"clip_id": clip_id})).one_or_none()
+    if row is None:
+        return None
+    return Known(
+        clip_id=clip_id,
+        video_id=row.video_id,
+        standing=Standing.model_validate(row.standing),
+        delivery=None if row.delivery is None else ClipExported.model_validate(row.delivery),
+        keyframed=None if row.keyframed is None else ClipKeyframed.model_validate(row.keyframed),
     )
 
 
 async def is_archived(session: AsyncSession, clip_id: UUID) -> bool:
-    """Whether the clip's archiving is the last that was heard of it. Its row stays locked until the commit."""
+    """Whether search must leave the clip out. Its row stays locked until the commit."""
     found = await session.execute(
         text("SELECT archived FROM clip WHERE clip_id = :clip_id FOR UPDATE"), {"clip_id": clip_id}
     )
@@ -122,65 +233,76 @@ async def is_archived(session: AsyncSession, clip_id: UUID) -> bool:
 
 
 async def record_vectors(session: AsyncSession, order: EmbedOrder, result: EmbedResult) -> None:
-    """Replaces a clip's vectors of the result's models, and forgets those of other revisions of them.
-
-    An archived clip gets none.
-    """
+    """Replaces a clip's vectors of the result's models at their revisions. A clip that is hidden gets none."""
     if await is_archived(session, order.clip_id):
         return
+    # What the clip is called now is known from its events; the order may be older.
     await session.execute(
         text("""
             INSERT INTO clip (clip_id, video_id, title, tags) VALUES (:clip_id, :video_id, :title, :tags)
-            ON CONFLICT (clip_id) DO UPDATE SET title = EXCLUDED.title, tags = EXCLUDED.tags
+            ON CONFLICT (clip_id) DO NOTHING
         """),
         {"clip_id": order.clip_id, "video_id": order.video_id, "title": order.title, "tags": list(order.tags)},
     )
+    if result.speech is not None:
+        await session.execute(
+            text("UPDATE clip SET speech = :speech WHERE clip_id = :clip_id"),
+            {"clip_id": order.clip_id, "speech": result.speech},
+        )
+    await session.execute(_WORDS, {"clip_id": order.clip_id})
     keys = {keyframe.frame: keyframe.object.key for keyframe in order.keyframes}
     for vectors in result.models:
         rows = unpack(vectors)
         model = await _model(session, vectors)
+        parts = vectors.parts or (PICTURE,) * len(vectors.frames)
         await session.execute(
-            text("""
-                DELETE FROM embedding USING model WHERE embedding.model = model.id
-                    AND embedding.clip_id = :clip_id AND model.model_id = :model_id
-            """),
-            {"clip_id": order.clip_id, "model_id": vectors.model.model_id},
+            text("DELETE FROM embedding WHERE clip_id = :clip_id AND model = :model"),
+            {"clip_id": order.clip_id, "model": model},
         )
         await session.execute(
             text("""
-                INSERT INTO embedding (clip_id, model, frame, object_key, vector)
-                VALUES (:clip_id, :model, :frame, :object_key, cast(:vector AS vector))
+                INSERT INTO embedding (clip_id, model, part, frame, object_key, vector)
+                VALUES (:clip_id, :model, :part, :frame, :object_key, cast(:vector AS vector))
             """),
             [
                 {
                     "clip_id": order.clip_id,
                     "model": model,
+                    "part": part,
                     "frame": frame,
                     "object_key": keys[frame],
                     "vector": spell(row),
                 }
-                for frame, row in zip(vectors.frames, rows, strict=True)
+                for part, frame, row in zip(parts, vectors.frames, rows, strict=True)
             ],
         )
+        if vectors.sees in {"pictures", "both"}:
+            await index.note_near_duplicates(session, order.clip_id, model, vectors.model.dimensions)
+    await progress(session, order.clip_id, "embedded")
 
 
 async def _model(session: AsyncSession, vectors: ModelVectors) -> int:
     """The model's number; a model seen for the first time gets one, and an index."""
     model = vectors.model
-    values = {"model_id": model.model_id, "revision": model.revision, "dimensions": model.dimensions}
+    values = {
+        "model_id": model.model_id,
+        "revision": model.revision,
+        "dimensions": model.dimensions,
+        "sees": vectors.sees,
+    }
     known = text("SELECT id, dimensions FROM model WHERE model_id = :model_id AND revision = :revision")
     row = (await session.execute(known, values)).one_or_none()
     if row is None:
         inserted = await session.execute(
             text("""
-                INSERT INTO model (model_id, revision, dimensions) VALUES (:model_id, :revision, :dimensions)
+                INSERT INTO model (model_id, revision, dimensions, sees) VALUES (:model_id, :revision, :dimensions, :sees)
                 ON CONFLICT (model_id, revision) DO NOTHING RETURNING id
             """),
             values,
         )
         number = inserted.scalar_one_or_none()
         if number is not None:
-            await _index(session, int(number), model.dimensions)
+            await index.create(session, int(number), model.dimensions)
             return int(number)
         row = (await session.execute(known, values)).one()
     if row.dimensions != model.dimensions:
@@ -191,49 +313,41 @@ async def _model(session: AsyncSession, vectors: ModelVectors) -> int:
     return int(row.id)
 
 
-def _searched(dimensions: int) -> tuple[str, str] | None:
-    """The type under which vectors of a size are indexed, with its operator class; ``None`` if they cannot be."""
-    if dimensions <= HNSW_MAX_DIMENSIONS:
-        return f"vector({dimensions:d})", "vector_cosine_ops"
-    if dimensions <= HNSW_MAX_HALF_DIMENSIONS:
-        return f"halfvec({dimensions:d})", "halfvec_cosine_ops"
-    return None
-
-
-async def _index(session: AsyncSession, model: int, dimensions: int) -> None:
-    searched = _searched(dimensions)
-    if searched is not None:
-        kind, operators = searched
-        # The names are made of integers and constants only; PostgreSQL takes no parameters here.
-        await session.execute(
-            text(
-                f"CREATE INDEX IF NOT EXISTS embedding_hnsw_{model:d} ON embedding "
-                f"USING hnsw ((vector::{kind}) {operators}) WHERE model = {model:d}"
-            )
-        )
+_MODELS = """
+    SELECT model.id, model_id, revision, dimensions, sees, count(DISTINCT clip_id), count(*)
+    FROM model JOIN embedding ON embedding.model = model.id
+"""
 
 
 async def models(session: AsyncSession) -> list[Model]:
     """Every model that has vectors, the latest known first."""
-    rows = await session.execute(
-        text("""
-            SELECT model.id, model_id, revision, dimensions, count(DISTINCT clip_id) AS clips, count(*) AS vectors
-            FROM model JOIN embedding ON embedding.model = model.id GROUP BY model.id ORDER BY model.id DESC
-        """)
-    )
+    rows = await session.execute(text(f"{_MODELS} GROUP BY model.id ORDER BY model.id DESC"))
     return [Model(*row) for row in rows]
 
 
 async def model_of_clip(session: AsyncSession, clip_id: UUID, model_id: str) -> Model | None:
-    """The model, at the revision that saw the clip; ``None`` if it has not seen it."""
+    """The model, at the revision that saw the clip; of two the former, whose set is whole. ``None`` if it has not seen it."""
+    row = (
+        await session.execute(
+            text(f"""
+                {_MODELS} WHERE clip_id = :clip_id AND model_id = :model_id
+                GROUP BY model.id ORDER BY model.id LIMIT 1
+            """),
+            {"clip_id": clip_id, "model_id": model_id},
+        )
+    ).one_or_none()
+    return None if row is None else Model(*row)
+
+
+async def current(session: AsyncSession, model_id: str) -> Model | None:
+    """The model at the revision that searches use: the former one, until the new set is whole. ``None`` without vectors."""
     row = (
         await session.execute(
             text("""
-                SELECT model.id, model_id, revision, dimensions, 1, count(*) FROM model
-                JOIN embedding ON embedding.model = model.id
-                WHERE clip_id = :clip_id AND model_id = :model_id GROUP BY model.id ORDER BY model.id DESC LIMIT 1
+                SELECT id, model_id, revision, dimensions, sees FROM model WHERE model_id = :model_id
+                    AND EXISTS (SELECT FROM embedding WHERE embedding.model = model.id) ORDER BY id LIMIT 1
             """),
-            {"clip_id": clip_id, "model_id": model_id},
+            {"model_id": model_id},
         )
     ).one_or_none()
     return None if row is None else Model(*row)
@@ -243,104 +357,182 @@ async def model_named(session: AsyncSession, model_id: str, revision: str) -> Mo
     """The model at that revision; ``None`` if it has seen no clip."""
     row = (
         await session.execute(
-            text(
-                "SELECT id, model_id, revision, dimensions FROM model WHERE model_id = :model_id AND revision = :revision"
-            ),
+            text("""
+                SELECT id, model_id, revision, dimensions, sees FROM model
+                WHERE model_id = :model_id AND revision = :revision
+            """),
             {"model_id": model_id, "revision": revision},
         )
     ).one_or_none()
     return None if row is None else Model(*row)
 
 
+async def default_picture_model(session: AsyncSession, configured: Sequence[str]) -> str:
+    """The model that searches use unless told otherwise.
+
+    The first configured one, once its set is whole; before, any other whole set of a picture model, or else the first.
+    """
+    first = configured[0]
+    rows = (
+        await session.execute(text("SELECT id, model_id FROM model WHERE sees IN ('pictures', 'both') ORDER BY id"))
+    ).all()
+    mine = [row.id for row in rows if row.model_id == first]
+    others = [row for row in rows if row.model_id != first]
+    for other in others:
+        if not await _covers(session, mine, other.id) and await _covers(session, [other.id], None):
+            return str(other.model_id)
+    return first
+
+
+async def _covers(session: AsyncSession, models: Collection[int], other: int | None) -> bool:
+    """Whether these models' vectors together cover every clip that another has; without another, whether there are any."""
+    if other is None:
+        found = await session.execute(
+            text("SELECT EXISTS (SELECT FROM embedding WHERE model = ANY(:models))"), {"models": list(models)}
+        )
+        return bool(found.scalar_one())
+    found = await session.execute(
+        text("""
+            SELECT NOT EXISTS (
+                SELECT FROM embedding AS old WHERE old.model = :other AND NOT EXISTS (
+                    SELECT FROM embedding AS new WHERE new.clip_id = old.clip_id AND new.model = ANY(:models)
+                )
+            )
+        """),
+        {"models": list(models), "other": other},
+    )
+    return bool(found.scalar_one())
+
+
+async def retire_models(session: AsyncSession, configured: Collection[str]) -> list[str]:
+    """Forgets the vectors of former revisions, and of models no longer configured, once the new sets are whole.
+
+    The names of what was forgotten, at their revisions.
+    """
+    rows = (await session.execute(text("SELECT id, model_id, revision, sees FROM model ORDER BY id"))).all()
+    newest = {row.model_id: row.id for row in rows}
+    kept = [row for row in rows if row.model_id in configured and newest[row.model_id] == row.id]
+    gone = []
+    for row in rows:
+        if row in kept:
+            continue
+        if row.model_id in configured:
+            heirs = [newest[row.model_id]]
+        else:
+            # A model of pictures is replaced when every configured model of pictures has seen what it saw.
+            heirs = [other.id for other in kept if (other.sees == "words") == (row.sees == "words")]
+            if len({other.model_id for other in kept}) < len(configured):
+                continue
+        if heirs and all([await _covers(session, [heir], row.id) for heir in heirs]):
+            await session.execute(text("DELETE FROM embedding WHERE model = :model"), {"model": row.id})
+            await index.drop(session, row.id)
+            await session.execute(text("DELETE FROM model WHERE id = :model"), {"model": row.id})
+            gone.append(f"{row.model_id}@{row.revision}")
+    return gone
+
+
 async def knows_clip(session: AsyncSession, clip_id: UUID) -> bool:
-    """Whether the clip was ever delivered and is not archived."""
+    """Whether the clip was ever delivered and is not hidden."""
     found = await session.execute(
         text("SELECT 1 FROM clip WHERE clip_id = :clip_id AND NOT archived"), {"clip_id": clip_id}
     )
     return found.scalar_one_or_none() is not None
 
 
-async def similar_clips(
-    session: AsyncSession, clip_id: UUID, model: Model, *, limit: int, filters: Filters, exact_rows: int
-) -> list[Match]:
-    """The clips most similar to one, itself excluded: two clips are as similar as their most similar keyframes."""
-    query = "SELECT frame, vector FROM embedding WHERE clip_id = :clip_id AND model = :model"
-    return await _search(
-        session, query, {"clip_id": clip_id}, model, limit=limit, filters=filters, exact_rows=exact_rows
-    )
+@dataclass(frozen=True)
+class Campaign:
+    """A re-embedding under way: of every clip, or of one video's, after ``upto`` in the order of ids."""
+
+    id: UUID
+    specs: tuple[str, ...]
+    keyframes: bool
+    video_id: UUID | None
+    upto: UUID | None
 
 
-async def clips_like(
-    session: AsyncSession, vector: Sequence[float], model: Model, *, limit: int, filters: Filters, exact_rows: int
-) -> list[Match]:
-    """The clips with the keyframes nearest to a vector of the model."""
-    if len(vector) != model.dimensions:
-        raise BadVectors(
-            f"The query has {len(vector)} numbers and {model.model_id} has {model.dimensions}; use one model."
-        )
-    query = "SELECT cast(NULL AS integer) AS frame, cast(:vector AS vector) AS vector"
-    values = {"vector": spell(vector), "clip_id": None}
-    return await _search(session, query, values, model, limit=limit, filters=filters, exact_rows=exact_rows)
-
-
-async def _search(
-    session: AsyncSession,
-    query: str,
-    values: Mapping[str, object],
-    model: Model,
-    *,
-    limit: int,
-    filters: Filters,
-    exact_rows: int,
-) -> list[Match]:
-    searched = _searched(model.dimensions)
+async def new_specs(session: AsyncSession, specs: Collection[str], now: datetime) -> list[str]:
+    """Those of the configured models that were not configured before; they are from now on."""
     rows = await session.execute(
-        text("SELECT count(*) FROM (SELECT 1 FROM embedding WHERE model = :model LIMIT :bound) AS counted"),
-        {"model": model.id, "bound": exact_rows + 1},
+        text("""
+            INSERT INTO roster (spec, since) SELECT spec, :now FROM unnest(cast(:specs AS text[])) AS spec
+            ON CONFLICT DO NOTHING RETURNING spec
+        """),
+        {"specs": list(specs), "now": now},
     )
-    exact = searched is None or rows.scalar_one() <= exact_rows
-    candidates = min(MAX_CANDIDATES, limit * CANDIDATES_PER_RESULT)
-    if exact or searched is None:
-        distance, bound = "e.vector <=> query.vector", ""
-    else:
-        # The cast and the literal model number are what the model's partial index is recognised by.
-        kind, _ = searched
-        distance, bound = f"e.vector::{kind} <=> query.vector::{kind}", f"ORDER BY {{}} LIMIT {candidates:d}"
-        bound = bound.format(distance)
-        await session.execute(text("SET LOCAL hnsw.iterative_scan = 'strict_order'"))
-        await session.execute(text(f"SET LOCAL hnsw.ef_search = {min(MAX_CANDIDATES, max(40, candidates)):d}"))
-    # Every interpolated part is built above from constants and integers; what came from outside is bound.
-    statement = f"""
-        WITH query AS ({query}),
-        near AS (
-            SELECT found.*, query.frame AS query_frame FROM query CROSS JOIN LATERAL (
-                SELECT e.clip_id, e.frame, e.object_key, {distance} AS distance
-                FROM embedding AS e JOIN clip AS c ON c.clip_id = e.clip_id
-                WHERE e.model = {model.id:d} AND NOT c.archived
-                    AND (cast(:clip_id AS uuid) IS NULL OR e.clip_id <> :clip_id)
-                    AND (cast(:video_id AS uuid) IS NULL OR c.video_id = :video_id)
-                    AND (cast(:tag AS text) IS NULL OR :tag = ANY(c.tags))
-                {bound}
-            ) AS found
-        ),
-        best AS (SELECT DISTINCT ON (clip_id) * FROM near ORDER BY clip_id, distance, frame, query_frame)
-        SELECT best.clip_id, clip.video_id, clip.title, clip.tags, 1 - best.distance AS score, best.frame,
-            best.object_key, best.query_frame
-        FROM best JOIN clip ON clip.clip_id = best.clip_id ORDER BY best.distance, best.clip_id LIMIT :limit
-    """  # noqa: S608
-    bound_values = {"clip_id": None, "model": model.id, **values}
-    bound_values |= {"limit": limit, "video_id": filters.video_id, "tag": filters.tag}
-    found = await session.execute(text(statement), bound_values)
+    new = [row.spec for row in rows]
+    # A model that comes back after it was taken out is new again.
+    await session.execute(text("DELETE FROM roster WHERE NOT spec = ANY(:specs)"), {"specs": list(specs)})
+    return new
+
+
+async def open_campaign(
+    session: AsyncSession,
+    identity: UUID,
+    specs: Sequence[str],
+    *,
+    keyframes: bool,
+    video_id: UUID | None,
+    now: datetime,
+) -> int:
+    """Writes a re-embedding down, to be queued bit by bit. How many clips it concerns."""
+    await session.execute(
+        text("""
+            INSERT INTO campaign (id, specs, keyframes, video_id, created_at)
+            VALUES (:id, cast(:specs AS jsonb), :keyframes, :video_id, :now)
+        """),
+        {"id": identity, "specs": json.dumps(list(specs)), "keyframes": keyframes, "video_id": video_id, "now": now},
+    )
+    found = await session.execute(
+        text("""
+            SELECT count(*) FROM clip WHERE NOT archived
+                AND CASE WHEN :keyframes THEN delivery IS NOT NULL ELSE keyframed IS NOT NULL END
+                AND (cast(:video_id AS uuid) IS NULL OR video_id = :video_id)
+        """),
+        {"video_id": video_id, "keyframes": keyframes},
+    )
+    return int(found.scalar_one())
+
+
+async def open_campaigns(session: AsyncSession) -> list[Campaign]:
+    """The re-embeddings that are not wholly queued; each stays locked until the commit."""
+    rows = await session.execute(
+        text("""
+            SELECT id, specs, keyframes, video_id, upto FROM campaign WHERE NOT done
+            ORDER BY created_at, id FOR UPDATE SKIP LOCKED
+        """)
+    )
+    return [Campaign(row.id, tuple(row.specs), row.keyframes, row.video_id, row.upto) for row in rows]
+
+
+async def next_clips(session: AsyncSession, campaign: Campaign, limit: int) -> list[Known]:
+    """The next clips of a re-embedding, in the order of ids."""
+    rows = await session.execute(
+        text("""
+            SELECT clip_id, video_id, standing, delivery, keyframed FROM clip WHERE NOT archived
+                AND (cast(:upto AS uuid) IS NULL OR clip_id > :upto)
+                AND (cast(:video_id AS uuid) IS NULL OR video_id = :video_id)
+            ORDER BY clip_id LIMIT :limit
+        """),
+        {"upto": campaign.upto, "video_id": campaign.video_id, "limit": limit},
+    )
     return [
-        Match(
-            row.clip_id,
-            row.video_id,
-            row.title,
-            tuple(row.tags),
-            float(row.score),
-            row.frame,
-            row.object_key,
-            row.query_frame,
+        Known(
+            clip_id=row.clip_id,
+            video_id=row.video_id,
+            standing=Standing.model_validate(row.standing),
+            delivery=None if row.delivery is None else ClipExported.model_validate(row.delivery),
+            keyframed=None if row.keyframed is None else ClipKeyframed.model_validate(row.keyframed),
         )
-        for row in found
+        for row in rows
     ]
+
+
+async def advance_campaign(session: AsyncSession, campaign: Campaign, upto: UUID | None, queued: int) -> None:
+    """Notes how far a re-embedding is queued; without a last clip it is wholly."""
+    await session.execute(
+        text("""
+            UPDATE campaign SET upto = coalesce(cast(:upto AS uuid), upto), queued = queued + :queued, done = :done
+            WHERE id = :id
+        """),
+        {"id": campaign.id, "upto": upto, "queued": queued, "done": upto is None},
+    )

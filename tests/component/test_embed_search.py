@@ -6,6 +6,8 @@ import asyncio
 import base64
 import io
 from array import array
+from datetime import UTC, datetime
+from fractions import Fraction
 from uuid import UUID
 
 import httpx
@@ -14,18 +16,19 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 
-from contracts.values import EmbeddingModel, Keyframe, ObjectRef
+from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone, ClipExported, ClipKeyframed, ClipTagged
+from contracts.values import Deliverable, DeliverableFile, EmbeddingModel, FrameRange, Keyframe, ObjectRef, Verdict
 from services.chassis import migrations
 from services.chassis.runtime import open_runtime
-from services.embed import store
+from services.embed import index, searching, store
 from services.embed.api import create_api
 from services.embed.app import STAGE
-from services.embed.domain.orders import EmbedOrder, EmbedResult, ModelSpec, ModelVectors
+from services.embed.domain.orders import TEXT_MODEL, EmbedOrder, EmbedResult, ModelSpec, ModelVectors
 from services.embed.settings import PACKAGED_MODEL, Settings
 
 VIDEO, OTHER_VIDEO = UUID(int=1), UUID(int=2)
 EXACT = {"exact_rows": 1_000_000}
-ANYTHING = store.Filters()
+ANYTHING = searching.Filters()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def settings(servers) -> Settings:
 async def runtime(settings):
     runtime = open_runtime(STAGE, settings)
     async with runtime.transaction() as ledger:
-        await ledger.session.execute(text("TRUNCATE clip, model, embedding CASCADE"))
+        await ledger.session.execute(text("TRUNCATE clip, model, embedding, roster, campaign CASCADE"))
     yield runtime
     await runtime.engine.dispose()
 
@@ -83,20 +86,46 @@ async def test_the_nearest_pair_of_keyframes_decides_and_a_clip_is_not_like_itse
     await record(runtime, order(3), [[0, 0, 1], [0.5, 0, 1]])
     async with runtime.transaction() as ledger:
         model = await store.model_of_clip(ledger.session, UUID(int=1), "m")
-        found = await store.similar_clips(ledger.session, UUID(int=1), model, limit=10, filters=ANYTHING, **EXACT)
+        found = await searching.similar_clips(ledger.session, UUID(int=1), model, limit=10, filters=ANYTHING, **EXACT)
     assert [match.clip_id.int for match in found] == [2, 3]
     best = found[0]
     assert (best.frame, best.query_frame, best.object_key, best.title) == (201, 101, "k/2/1.jpg", "Clip 2")
     assert best.score == pytest.approx(1 / np.hypot(0.1, 1), abs=1e-6)
 
 
-async def test_recording_again_replaces_and_another_revision_forgets_the_former(runtime):
-    await record(runtime, order(1), [[1, 0], [0, 1]])
-    await record(runtime, order(1), [[1, 0], [0, 1]])
+async def test_recording_again_replaces_and_a_former_revision_is_kept_until_the_new_set_is_whole(runtime):
+    for clip in (1, 2):
+        await record(runtime, order(clip), [[1, 0], [0, 1]])
+        await record(runtime, order(clip), [[1, 0], [0, 1]])
     await record(runtime, order(1), [[1, 0, 0], [0, 1, 0]], revision="r2")
+
+    async def revisions(session) -> list[tuple[str, int, int]]:
+        return [(model.revision, model.dimensions, model.vectors) for model in await store.models(session)]
+
     async with runtime.transaction() as ledger:
-        (model,) = await store.models(ledger.session)
-    assert (model.revision, model.dimensions, model.clips, model.vectors) == ("r2", 3, 1, 2)
+        assert await store.retire_models(ledger.session, ["m"]) == []
+        assert await revisions(ledger.session) == [("r2", 3, 2), ("r1", 2, 4)]
+        former = await store.current(ledger.session, "m")
+        assert former.revision == "r1", "searches use the whole set"
+    await record(runtime, order(2), [[1, 0, 0], [0, 1, 0]], revision="r2")
+    async with runtime.transaction() as ledger:
+        assert await store.retire_models(ledger.session, ["m"]) == ["m@r1"]
+        assert await revisions(ledger.session) == [("r2", 3, 4)]
+        indexes = await ledger.session.execute(text("SELECT indexname FROM pg_indexes WHERE indexname LIKE '%hnsw%'"))
+        assert index.name_of(former.id) not in indexes.scalars().all()
+
+
+async def test_a_model_taken_out_serves_until_the_one_put_in_has_seen_every_clip(runtime):
+    for clip in (1, 2):
+        await record(runtime, order(clip), [[1, 0], [0, 1]], model_id="old")
+    await record(runtime, order(1), [[1, 0, 0], [0, 1, 0]], model_id="new")
+    async with runtime.transaction() as ledger:
+        assert await store.default_picture_model(ledger.session, ["new"]) == "old"
+        assert await store.retire_models(ledger.session, ["new"]) == []
+    await record(runtime, order(2), [[1, 0, 0], [0, 1, 0]], model_id="new")
+    async with runtime.transaction() as ledger:
+        assert await store.default_picture_model(ledger.session, ["new"]) == "new"
+        assert await store.retire_models(ledger.session, ["new"]) == ["old@r1"]
 
 
 async def test_vectors_of_different_models_are_never_compared(runtime):
@@ -104,7 +133,9 @@ async def test_vectors_of_different_models_are_never_compared(runtime):
     await record(runtime, order(2), [[1, 0], [0, 1]], model_id="other")
     async with runtime.transaction() as ledger:
         model = await store.model_of_clip(ledger.session, UUID(int=1), "m")
-        assert await store.similar_clips(ledger.session, UUID(int=1), model, limit=10, filters=ANYTHING, **EXACT) == []
+        assert (
+            await searching.similar_clips(ledger.session, UUID(int=1), model, limit=10, filters=ANYTHING, **EXACT) == []
+        )
         assert await store.model_of_clip(ledger.session, UUID(int=1), "other") is None
 
 
@@ -116,27 +147,165 @@ async def test_filters_by_video_and_tag(runtime):
         model = await store.model_of_clip(ledger.session, UUID(int=1), "m")
 
         async def found(**filters):
-            matches = await store.similar_clips(
-                ledger.session, UUID(int=1), model, limit=10, filters=store.Filters(**filters), **EXACT
+            matches = await searching.similar_clips(
+                ledger.session, UUID(int=1), model, limit=10, filters=searching.Filters(**filters), **EXACT
             )
             return [match.clip_id.int for match in matches]
 
         assert await found() == [2, 3]
-        assert await found(tag="sea") == [2]
+        assert await found(tags=("sea",)) == [2]
         assert await found(video_id=OTHER_VIDEO) == [3]
+
+
+def decision(kind, clip: int, version: int, **more):
+    return kind(
+        video_id=VIDEO, clip_id=UUID(int=clip), edit_id=UUID(int=90 + clip), version=version, by="someone", **more
+    )
 
 
 async def test_an_archived_clip_is_found_no_more_and_late_vectors_bring_nothing_back(runtime):
     await record(runtime, order(1), [[1, 0], [0, 1]])
     await record(runtime, order(2), [[1, 0], [0, 1]])
     async with runtime.transaction() as ledger:
-        await store.archive_clip(ledger.session, UUID(int=2), VIDEO)
+        await store.decide(ledger.session, decision(ClipArchived, 2, 3))
     await record(runtime, order(2), [[1, 0], [0, 1]])
     async with runtime.transaction() as ledger:
         model = await store.model_of_clip(ledger.session, UUID(int=1), "m")
-        assert await store.similar_clips(ledger.session, UUID(int=1), model, limit=10, filters=ANYTHING, **EXACT) == []
+        assert (
+            await searching.similar_clips(ledger.session, UUID(int=1), model, limit=10, filters=ANYTHING, **EXACT) == []
+        )
         assert not await store.knows_clip(ledger.session, UUID(int=2))
         assert (await store.models(ledger.session))[0].vectors == 2
+        assert await near_pairs(ledger.session) == []
+
+
+def delivered(clip: int, *, length: int = 50, title: str = "A holiday by the sea") -> ClipExported:
+    video = ObjectRef(key=f"clips/{clip}/video.mp4", size=1, sha256="b" * 64)
+    return ClipExported(
+        video_id=VIDEO,
+        clip_id=UUID(int=clip),
+        frames=FrameRange(start=100 * clip, end=100 * clip + length),
+        title=title,
+        deliverables=(
+            Deliverable(
+                profile="p",
+                manifest=video,
+                files=(DeliverableFile(role="video", name="v.mp4", object=video),),
+                verdict=Verdict.PASS,
+            ),
+        ),
+    )
+
+
+async def test_a_clip_is_found_by_its_words_from_its_delivery_on_and_not_while_a_decision_hides_it(runtime):
+    async def found() -> list[int]:
+        async with runtime.transaction() as ledger:
+            query = searching.TextQuery("holidays")
+            matches = await searching.clips_told(ledger.session, query, limit=5, filters=ANYTHING, **EXACT)
+        return [match.clip_id.int for match in matches]
+
+    async def hear(event) -> None:
+        async with runtime.transaction() as ledger:
+            if isinstance(event, ClipExported):
+                await store.keep_delivery(ledger.session, event, ledger.now)
+            else:
+                await store.decide(ledger.session, event)
+
+    approved = decision(
+        ClipApproved, 1, 2, frames=FrameRange(start=0, end=9), title="A holiday by the sea", profiles=("p",)
+    )
+    await hear(approved)
+    assert await found() == [], "an approved clip has nothing to show yet"
+    await hear(delivered(1))
+    assert await found() == [1]
+    await hear(decision(ClipEditUndone, 1, 3, undone="approve"))
+    assert await found() == []
+    await hear(delivered(1))
+    assert await found() == [], "a delivery that was under way changes nothing"
+    await hear(approved.model_copy(update={"edit_id": UUID(int=5), "version": 4}))
+    assert await found() == [1]
+
+
+async def test_the_tags_that_a_person_gave_stay_whatever_order_events_come_in(runtime):
+    async def hear(event) -> None:
+        async with runtime.transaction() as ledger:
+            match event:
+                case ClipExported():
+                    await store.keep_delivery(ledger.session, event, ledger.now)
+                case ClipTagged():
+                    await store.tag(ledger.session, event)
+                case _:
+                    await store.decide(ledger.session, event)
+
+    frames = FrameRange(start=0, end=9)
+    approved = decision(ClipApproved, 1, 2, frames=frames, title="A holiday", tags=("old",), profiles=("p",))
+    late, early = decision(ClipTagged, 1, 4, tags=("beach",)), decision(ClipTagged, 1, 3, tags=("wrong",))
+    for event in (approved, late, early, delivered(1), approved):
+        await hear(event)
+    async with runtime.transaction() as ledger:
+        for words, count in (("beach", 1), ("old", 0), ("wrong", 0)):
+            query = searching.TextQuery(words)
+            found = await searching.clips_told(ledger.session, query, limit=5, filters=ANYTHING, **EXACT)
+            assert len(found) == count
+        await store.keep_clip(ledger.session, UUID(int=1), VIDEO, "A holiday", ("old",))
+        ((tags,),) = (await ledger.session.execute(text("SELECT tags FROM clip"))).all()
+        assert tags == ["beach"]
+
+
+async def test_filters_by_state_length_and_date(runtime):
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+    async with runtime.transaction() as ledger:
+        for clip, at, seconds in ((1, early, 2), (2, late, 5), (3, late, 9)):
+            await store.keep_delivery(ledger.session, delivered(clip), at)
+            keyframed = ClipKeyframed(
+                video_id=VIDEO,
+                clip_id=UUID(int=clip),
+                strategy="uniform-2",
+                title="A holiday by the sea",
+                keyframes=order(clip).keyframes,
+                duration=Fraction(seconds),
+            )
+            await store.keep_keyframes(ledger.session, keyframed)
+            await store.progress(ledger.session, UUID(int=clip), "keyframed")
+    await record(runtime, order(3), [[1, 0], [0, 1]])
+
+    async def found(**filters) -> list[int]:
+        async with runtime.transaction() as ledger:
+            query = searching.TextQuery("sea")
+            matches = await searching.clips_told(
+                ledger.session, query, limit=5, filters=searching.Filters(**filters), **EXACT
+            )
+        return sorted(match.clip_id.int for match in matches)
+
+    assert await found(min_seconds=5) == [2, 3]
+    assert await found(max_seconds=5) == [1, 2]
+    assert await found(since=late) == [2, 3]
+    assert await found(until=late) == [1]
+    assert await found(states=("embedded",)) == [3]
+    assert await found(states=("keyframed", "embedded"), min_seconds=3, max_seconds=6) == [2]
+
+
+async def near_pairs(session) -> list[tuple[int, int]]:
+    rows = await session.execute(text("SELECT one, other FROM near_duplicate ORDER BY one, other"))
+    return [(row.one.int, row.other.int) for row in rows]
+
+
+async def test_near_duplicates_are_noted_as_clips_come_and_grouped(runtime):
+    random = np.random.default_rng(3)
+    scene = random.normal(size=(2, 32))
+    await record(runtime, order(1), scene)
+    await record(runtime, order(2), scene + 0.02 * random.normal(size=(2, 32)))
+    await record(runtime, order(3), random.normal(size=(2, 32)))
+    await record(runtime, order(4), scene + 0.02 * random.normal(size=(2, 32)))
+    # One keyframe of it is the scene's and the other is not: it holds the scene, and is no duplicate of it.
+    await record(runtime, order(5), np.stack([scene[0], random.normal(size=32)]))
+    async with runtime.transaction() as ledger:
+        assert await near_pairs(ledger.session) == [(1, 2), (1, 4), (2, 4)]
+        model = await store.current(ledger.session, "m")
+        found = await searching.near_duplicates(ledger.session, model, threshold=0.95, limit=5, filters=ANYTHING)
+        ((likeness, clips),) = found
+        assert [clip.clip_id.int for clip in clips] == [1, 2, 4]
+        assert 0.99 < likeness <= 1
 
 
 async def test_two_runners_that_meet_a_new_model_at_once_make_one(runtime):
@@ -157,17 +326,16 @@ async def test_the_index_gives_what_comparing_all_gives(runtime, dimensions):
         session = ledger.session
         await session.execute(text("ANALYZE"))
         model = await store.model_of_clip(session, UUID(int=1), "m")
-        exact = await store.similar_clips(session, UUID(int=1), model, limit=10, filters=ANYTHING, exact_rows=count * 2)
-        await session.execute(text("SET LOCAL enable_seqscan = off"))
-        await session.execute(text("SET LOCAL enable_bitmapscan = off"))
-        await session.execute(text("SET LOCAL enable_sort = off"))
-        indexed = await store.similar_clips(session, UUID(int=1), model, limit=10, filters=ANYTHING, exact_rows=0)
+        exact = await searching.similar_clips(
+            session, UUID(int=1), model, limit=10, filters=ANYTHING, exact_rows=count * 2
+        )
+        indexed = await searching.similar_clips(session, UUID(int=1), model, limit=10, filters=ANYTHING, exact_rows=0)
         used = await session.execute(text("SELECT idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'embedding'"))
         assert used.scalar_one() > 0
         name = await session.execute(
             text("SELECT indexdef FROM pg_indexes WHERE indexname = :name"), {"name": f"embedding_hnsw_{model.id}"}
         )
-        assert "hnsw" in name.scalar_one()
+        assert "halfvec" in name.scalar_one()
     same = {match.clip_id for match in exact} & {match.clip_id for match in indexed}
     assert len(indexed) == 10
     assert len(same) >= 9
@@ -179,7 +347,9 @@ async def test_a_model_too_long_for_any_index_is_compared_exactly(runtime):
     await record(runtime, order(2), np.eye(2, 5_000))
     async with runtime.transaction() as ledger:
         model = await store.model_of_clip(ledger.session, UUID(int=1), "m")
-        found = await store.similar_clips(ledger.session, UUID(int=1), model, limit=10, filters=ANYTHING, exact_rows=0)
+        found = await searching.similar_clips(
+            ledger.session, UUID(int=1), model, limit=10, filters=ANYTHING, exact_rows=0
+        )
     assert [match.score for match in found] == [pytest.approx(1)]
 
 
@@ -202,24 +372,51 @@ async def api(runtime):
 async def test_similar_clips_over_http(runtime, api):
     await record(runtime, order(1), [[1, 0], [0, 1]], model_id=PACKAGED_MODEL)
     await record(runtime, order(2), [[1, 0], [0.2, 1]], model_id=PACKAGED_MODEL)
-    answer = await api.get(f"/api/similar/{UUID(int=1)}", params={"limit": 5})
-    assert answer.status_code == 200
-    body = answer.json()
-    assert body["model"] == {"model_id": PACKAGED_MODEL, "revision": "r1"}
-    assert [found["clip_id"] for found in body["results"]] == [str(UUID(int=2))]
-    assert body["results"][0]["score"] == pytest.approx(1)
-    models = (await api.get("/api/models")).json()["models"]
-    assert models == [
-        {
-            "model_id": PACKAGED_MODEL,
-            "revision": "r1",
-            "dimensions": 2,
-            "clips": 2,
-            "vectors": 4,
-            "configured": True,
-            "default": True,
-        }
+    for path in ("/api/search/similar", "/api/similar"):
+        answer = await api.get(f"{path}/{UUID(int=1)}", params={"limit": 5})
+        assert answer.status_code == 200
+        body = answer.json()
+        assert body["model"] == {"model_id": PACKAGED_MODEL, "revision": "r1", "sees": "pictures"}
+        assert [found["clip_id"] for found in body["results"]] == [str(UUID(int=2))]
+        assert body["results"][0]["score"] == pytest.approx(1)
+        assert body["results"][0]["keyframe_url"].startswith("http")
+    models = (await api.get("/api/search/models")).json()["models"]
+    assert [(model["model_id"], model["clips"], model["vectors"]) for model in models] == [
+        (PACKAGED_MODEL, 2, 4),
+        (TEXT_MODEL, 0, 0),
     ]
+    assert [model["default"] for model in models] == [True, False]
+
+
+async def test_pages_follow_each_other_without_gap_or_repetition(runtime, api):
+    for clip in range(1, 9):
+        await record(runtime, order(clip, 1), [[1, clip / 10]], model_id=PACKAGED_MODEL)
+    seen, cursor = [], None
+    for _ in range(4):
+        query = {"limit": 2} if cursor is None else {"limit": 2, "cursor": cursor}
+        body = (await api.get(f"/api/search/similar/{UUID(int=1)}", params=query)).json()
+        seen += [UUID(found["clip_id"]).int for found in body["results"]]
+        cursor = body["next"]
+    assert seen == [2, 3, 4, 5, 6, 7, 8]
+    assert cursor is None
+
+
+async def test_duplicates_over_http(runtime, api):
+    for clip in (1, 2):
+        await record(runtime, order(clip), [[1, 0], [0, 1]], model_id=PACKAGED_MODEL)
+    body = (await api.get("/api/search/duplicates", params={"threshold": 0.99})).json()
+    (group,) = body["groups"]
+    assert [UUID(found["clip_id"]).int for found in group["clips"]] == [1, 2]
+    assert (await api.get("/api/search/duplicates", params={"video_id": str(OTHER_VIDEO)})).json()["groups"] == []
+
+
+async def test_words_without_any_vectors_search_titles_and_say_how_to_find_more(runtime, api):
+    async with runtime.transaction() as ledger:
+        await store.keep_delivery(ledger.session, delivered(1, title="Sea_and-holiday.2026"), ledger.now)
+    body = (await api.get("/api/search", params={"q": "a holiday\0 "}, timeout=60)).json()
+    (found,) = body["results"]
+    assert (found["clip_id"], found["matched"], found["frame"]) == (str(UUID(int=1)), ["title"], None)
+    assert "vision-language model" in body["advice"]
 
 
 @pytest.mark.parametrize(
@@ -231,6 +428,13 @@ async def test_similar_clips_over_http(runtime, api):
         (f"/api/similar/{UUID(int=1)}?limit=1000", 422, "request.invalid"),
         ("/api/nothing", 404, "request.no_such_page"),
         ("/api/search/image", 405, "request.method_not_allowed"),
+        ("/api/search?q=", 422, "request.invalid"),
+        ("/api/search?q=%20", 422, "search.empty_query"),
+        ("/api/search?q=a&state=none", 422, "request.invalid"),
+        ("/api/search?q=a&model=org/other", 404, "embed.model_unknown"),
+        (f"/api/search/similar/{UUID(int=1)}?cursor=abc", 422, "search.bad_cursor"),
+        (f"/api/search/similar/{UUID(int=1)}?since=yesterday", 422, "request.invalid"),
+        ("/api/search/duplicates?threshold=0.1", 422, "request.invalid"),
     ],
 )
 async def test_every_error_is_a_problem_with_a_code(runtime, api, path, status, code):
@@ -263,6 +467,7 @@ async def test_a_picture_finds_the_clip_it_was_taken_from(runtime, api):
     )
     assert answer.status_code == 200, answer.text
     assert answer.json()["model"]["revision"] == model.revision
+    assert answer.json()["next"] is not None
     results = answer.json()["results"]
     assert len(results) == 2
     assert results[0]["clip_id"] == str(UUID(int=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from uuid import UUID, uuid4
 
 import av
@@ -17,9 +18,9 @@ from contracts.topics import CLIPS
 from contracts.values import Deliverable, DeliverableFile, FrameRange, Verdict
 from services.chassis.desk import Desk
 from services.chassis.objects import FolderStore
-from services.embed import store, work
+from services.embed import searching, store, work
 from services.embed.app import STAGE
-from services.embed.domain.orders import CleanOrder, EmbedOrder, KeyframeOrder, parse_models
+from services.embed.domain.orders import NAMED_THINGS, TEXT_MODEL, CleanOrder, EmbedOrder, KeyframeOrder, parse_models
 from services.embed.settings import PACKAGED_MODEL, Settings
 from tests.support import wire
 from tests.support.services import publish, running
@@ -94,22 +95,23 @@ async def test_delivered_clips_become_searchable_and_an_archived_one_vanishes(se
         ids = [uuid4() for _ in clips]
         await publish(settings.kafka_bootstrap, *clips, event_ids=ids)
         await publish(settings.kafka_bootstrap, *clips, event_ids=ids)
-        embedded = await heard(settings, "embedded.v1", 3)
+        # Once by the model of pictures, once by that of texts.
+        embedded = await heard(settings, "embedded.v1", 6)
         keyframed = await heard(settings, "keyframed.v1", 3)
 
         first = next(body for body in keyframed if body["clip_id"] == str(UUID(int=1)))
         assert [keyframe["frame"] for keyframe in first["keyframes"]] == [1_005, 1_018, 1_030, 1_043]
-        assert all(body["models"][0]["model_id"] == PACKAGED_MODEL for body in embedded)
-        assert {body["models"][0]["vectors"] for body in embedded} == {4}
+        seen = Counter((model["model_id"], model["vectors"]) for body in embedded for model in body["models"])
+        assert seen == {(PACKAGED_MODEL, 4): 3, (NAMED_THINGS, 4): 3, (TEXT_MODEL, 1): 3}
 
         async with runtime.transaction() as ledger:
             model = await store.model_of_clip(ledger.session, UUID(int=1), PACKAGED_MODEL)
-            found = await store.similar_clips(
-                ledger.session, UUID(int=1), model, limit=5, filters=store.Filters(), exact_rows=1_000
+            found = await searching.similar_clips(
+                ledger.session, UUID(int=1), model, limit=5, filters=searching.Filters(), exact_rows=1_000
             )
             kinds = (await ledger.session.execute(text("SELECT kind, state FROM work ORDER BY kind"))).all()
         assert [match.clip_id.int for match in found] == [2, 3]
-        assert kinds == [("embed", "done")] * 3 + [("keyframe", "done")] * 3
+        assert kinds == [("embed", "done")] * 6 + [("keyframe", "done")] * 3
 
         await publish(
             settings.kafka_bootstrap,
@@ -117,8 +119,8 @@ async def test_delivered_clips_become_searchable_and_an_archived_one_vanishes(se
         )
         await asyncio.to_thread(wait_until_nothing_is_left, runtime.objects, 2)
         async with runtime.transaction() as ledger:
-            found = await store.similar_clips(
-                ledger.session, UUID(int=1), model, limit=5, filters=store.Filters(), exact_rows=1_000
+            found = await searching.similar_clips(
+                ledger.session, UUID(int=1), model, limit=5, filters=searching.Filters(), exact_rows=1_000
             )
         assert [match.clip_id.int for match in found] == [3]
         assert await asyncio.to_thread(list_made, runtime.objects, 1)

@@ -33,6 +33,7 @@ class FakeLedger:
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     source: str = "test"
     session: Any = None
+    envelope: Any = None
     work: list[Asked] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
     causes: list[str | None] = field(default_factory=list)

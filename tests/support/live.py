@@ -158,9 +158,13 @@ class LiveStack:
         )
 
     def finished(self, video_id: str) -> bool:
-        """Whether every clip of a video has come to its end."""
+        """Whether every clip of a video has come to its end, and every model has seen it."""
         clips = self.clips(video_id)
-        return bool(clips) and all(clip["state"] in FINAL for clip in clips)
+        if not clips or any(clip["state"] not in FINAL for clip in clips):
+            return False
+        return not self.query(
+            "SELECT 1 FROM embed.work WHERE video_id = %s AND state IN ('waiting', 'running') LIMIT 1", video_id
+        )
 
     def unfinished_work(self) -> list[dict]:
         """Rows of every ledger that are not done."""

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import permutations
 from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
 
 from contracts.events.v1.clip import (
+    ClipApproved,
     ClipArchived,
+    ClipEditUndone,
     ClipEmbedded,
     ClipExported,
     ClipKeyframed,
     ClipKeyframeFailed,
     ClipKeyframingStarted,
+    ClipSkipped,
 )
 from contracts.values import Deliverable, DeliverableFile, EmbeddingModel, FrameRange, Keyframe, ObjectRef, Verdict
 from services.embed import handlers, store
 from services.embed.app import STAGE
 from services.embed.domain import orders
-from services.embed.domain.orders import EmbedOrder, EmbedResult, KeyframeOrder, ModelVectors
+from services.embed.domain.orders import TEXT_MODEL, EmbedOrder, EmbedResult, KeyframeOrder, ModelVectors
+from services.embed.domain.standing import Standing, heard
 from services.embed.jobs import CLEAN, EMBED, KEYFRAME
 from services.embed.settings import PACKAGED_MODEL, Settings
 from tests.support.fake_ledger import FakeLedger
@@ -53,21 +59,38 @@ def exported(*deliverables: Deliverable) -> ClipExported:
 
 @pytest.fixture
 def rows(monkeypatch) -> dict:
-    """Stands in for the tables: which clips are kept, and which archived."""
-    state = {"kept": [], "archived": set()}
+    """Stands in for the tables: what is kept of clips."""
+    state = {"kept": [], "clips": {}, "states": []}
 
-    async def keep(session, clip_id, video_id, title, tags):
-        state["kept"].append((clip_id, title, tags))
+    def clip(clip_id):
+        return state["clips"].setdefault(clip_id, store.Known(clip_id, VIDEO, Standing(), None, None))
 
-    async def archive(session, clip_id, video_id):
-        state["archived"].add(clip_id)
+    async def keep_delivery(session, event, at):
+        state["kept"].append((event.clip_id, event.title, event.tags))
+        state["clips"][event.clip_id] = replace(clip(event.clip_id), delivery=event)
+        return not clip(event.clip_id).standing.is_hidden
+
+    async def keep_keyframes(session, event):
+        state["clips"][event.clip_id] = replace(clip(event.clip_id), keyframed=event)
+
+    async def progress(session, clip_id, name):
+        state["states"].append(name)
+
+    async def known_clip(session, clip_id):
+        return clip(clip_id)
 
     async def is_archived(session, clip_id):
-        return clip_id in state["archived"]
+        return clip(clip_id).standing.is_hidden
 
-    monkeypatch.setattr(store, "keep_clip", keep)
-    monkeypatch.setattr(store, "archive_clip", archive)
-    monkeypatch.setattr(store, "is_archived", is_archived)
+    async def decide(session, event):
+        before = clip(event.clip_id)
+        after = heard(before.standing, event)
+        gone = {"delivery": None, "keyframed": None} if after.is_hidden and not before.standing.is_hidden else {}
+        state["clips"][event.clip_id] = replace(before, standing=after, **gone)
+        return before, after
+
+    for stand_in in (keep_delivery, keep_keyframes, progress, known_clip, is_archived, decide):
+        monkeypatch.setattr(store, stand_in.__name__, stand_in)
     return state
 
 
@@ -108,28 +131,76 @@ def keyframed() -> ClipKeyframed:
     )
 
 
-async def test_a_keyframed_clip_is_embedded_in_one_batch_with_the_others_of_its_video(rows):
+async def test_a_keyframed_clip_is_embedded_by_each_model_in_one_batch_with_the_others_of_its_video(rows):
     ledger = FakeLedger(settings=Settings(_env_file=None), event_id=EVENT)
+    captions = stored("c/captions.vtt", digit="c")
+    await handlers.accept_exported_clip(
+        exported(deliverable("delivery-h264", ("video", stored("v")), ("captions_vtt", captions))), ledger
+    )
     await handlers.accept_keyframed_clip(keyframed(), ledger)
-    (asked,) = ledger.work
-    job, order = asked.job, asked.order
-    assert job is EMBED
-    assert [spec.model_id for spec in order.models] == [PACKAGED_MODEL]
-    assert asked.batch == str(VIDEO)
+    _, pictures, texts = ledger.work
+    assert (pictures.job, texts.job) == (EMBED, EMBED)
+    assert [spec.model_id for asked in (pictures, texts) for spec in asked.order.models] == [PACKAGED_MODEL, TEXT_MODEL]
+    assert pictures.batch.startswith(f"{VIDEO}/")
+    assert pictures.batch != texts.batch, "a model that cannot be had must hinder no other"
+    assert texts.order.captions == (captions,)
 
 
-async def test_an_archived_clip_loses_its_work_rows_and_objects_and_late_events_bring_nothing_back(rows):
+async def test_a_hidden_clip_loses_its_work_rows_and_objects_and_late_events_bring_nothing_back(rows):
     ledger = FakeLedger(settings=Settings(_env_file=None), event_id=EVENT)
     await handlers.accept_keyframed_clip(keyframed(), ledger)
-    await handlers.accept_archived_clip(ClipArchived(video_id=VIDEO, clip_id=CLIP, edit_id=EDIT, by="someone"), ledger)
-    assert ledger.cancelled == [{"video_id": None, "clip_id": CLIP, "kinds": ("keyframe", "embed")}]
+    archived = ClipArchived(video_id=VIDEO, clip_id=CLIP, edit_id=EDIT, by="someone", version=3)
+    await handlers.accept_decision(archived, ledger)
+    assert ledger.cancelled == [{"video_id": None, "clip_id": CLIP, "kinds": ("keyframe", "embed", "reembed")}]
     (asked,) = ledger.work
     job, order = asked.job, asked.order
     assert job is CLEAN
     assert order.edit_id == EDIT
     assert order.settle, "withdrawn work may still write"
     await handlers.accept_keyframed_clip(keyframed(), ledger)
+    await handlers.accept_decision(archived, ledger)
     assert len(ledger.work) == 1
+
+
+async def test_a_delivery_heard_after_the_archiving_waits_until_that_is_taken_back(rows):
+    ledger = FakeLedger(settings=Settings(_env_file=None), event_id=EVENT)
+    edit = {"video_id": VIDEO, "clip_id": CLIP, "edit_id": EDIT, "by": "someone"}
+    await handlers.accept_decision(ClipArchived(**edit, version=3), ledger)
+    await handlers.accept_exported_clip(exported(deliverable("delivery-h264", ("video", stored("v")))), ledger)
+    assert ledger.work == []
+    await handlers.accept_decision(ClipEditUndone(**edit, version=4, undone="archive"), ledger)
+    assert [asked.kind for asked in ledger.work] == ["keyframe"]
+
+
+DECISIONS = (
+    ClipApproved(
+        video_id=VIDEO,
+        clip_id=CLIP,
+        edit_id=UUID(int=11),
+        version=2,
+        by="a",
+        frames=FrameRange(start=0, end=9),
+        title="t",
+        profiles=("p",),
+    ),
+    ClipArchived(video_id=VIDEO, clip_id=CLIP, edit_id=UUID(int=12), version=3, by="a"),
+    ClipEditUndone(video_id=VIDEO, clip_id=CLIP, edit_id=UUID(int=12), version=4, by="a", undone="archive"),
+    ClipEditUndone(video_id=VIDEO, clip_id=CLIP, edit_id=UUID(int=11), version=5, by="a", undone="approve"),
+    ClipSkipped(video_id=VIDEO, clip_id=CLIP, edit_id=UUID(int=13), version=6, by="a"),
+)
+
+
+@pytest.mark.parametrize(
+    ("count", "verdict"),
+    [(0, ""), (1, ""), (2, "review_archived"), (3, ""), (4, "pending_review"), (5, "review_skipped")],
+)
+def test_a_clips_standing_follows_from_its_decisions_in_any_order(count, verdict):
+    for order in permutations(DECISIONS[:count]):
+        standing = Standing()
+        for event in (*order, *order):
+            standing = heard(standing, event)
+        assert standing.verdict == verdict
+        assert standing.is_hidden == bool(verdict)
 
 
 def test_the_events_of_a_run_carry_it():
@@ -175,8 +246,13 @@ def test_vectors_are_kept_under_what_decides_them():
         embed_order(models=orders.parse_models(f"{PACKAGED_MODEL}@x")),
         embed_order(models=orders.parse_models(PACKAGED_MODEL, "bfloat16")),
         embed_order(keyframes=(Keyframe(frame=112, object=stored("k/000.jpg", digit="b")),)),
+        embed_order(captions=(stored("c", digit="c"),)),
     ]
-    assert len({marker, *map(orders.embed_marker, others)}) == 5
+    assert len({marker, *map(orders.embed_marker, others)}) == 6
+    texts = embed_order(models=orders.parse_models(TEXT_MODEL))
+    renamed = texts.model_copy(update={"title": "Another title"})
+    assert orders.embed_marker(texts) != orders.embed_marker(renamed)
+    assert marker == orders.embed_marker(embed_order(title="Another title")), "a picture has no title"
 
 
 def test_everything_written_for_a_clip_is_under_what_cleaning_deletes():

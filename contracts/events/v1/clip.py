@@ -17,6 +17,7 @@ from contracts.values import (
     Note,
     ObjectRef,
     ProfileName,
+    Rational,
     Run,
     Sha256,
     Tag,
@@ -223,6 +224,7 @@ class ClipKeyframed(ClipEvent):
     title: Title
     tags: tuple[Tag, ...] = ()
     keyframes: Annotated[tuple[Keyframe, ...], Field(min_length=1)]
+    duration: Annotated[Rational | None, Field(description="Seconds that the clip lasts.")] = None
 
 
 class ClipKeyframeFailed(ClipEvent):

