@@ -143,6 +143,18 @@ class UrlSource(Value):
 
     kind: Literal["url"] = "url"
     url: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    most_entries: (
+        Annotated[
+            int,
+            Field(
+                ge=0,
+                le=100_000,
+                description="How many videos a list behind the address may bring; 0: it must be one video. None: as the "
+                "installation allows.",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class ObjectSource(Value):

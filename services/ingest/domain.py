@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from contracts.events.v1.video import (
 )
 from contracts.values import (
     CaptionAsset,
+    ErrorClass,
     Failure,
     Finding,
     MediaFacts,
@@ -92,13 +94,21 @@ class FetchInput(Value):
     options: Options
 
 
+class ListEntry(Value):
+    """One entry of a playlist or channel. ``most_entries`` bounds it, should it be a list itself."""
+
+    url: str
+    most_entries: int
+
+
 class FetchResult(Value):
-    """What was brought in. ``duplicate_of`` is known only when the result is recorded."""
+    """What was brought in: one video, or the entries of a list. ``duplicate_of`` is known only when the result is recorded."""
 
     title: Title
-    object: ObjectRef
-    media: MediaFacts
+    object: ObjectRef | None = None
+    media: MediaFacts | None = None
     method: Method
+    entries: tuple[ListEntry, ...] = ()
     normalised: bool = False
     captions: tuple[CaptionAsset, ...] = ()
     metadata: Annotated[dict[str, Any], Field(default_factory=dict)]
@@ -233,7 +243,10 @@ _FAULTS: dict[str, type[HeatersError]] = {
 }
 """Findings that make a download no good: what a person sent may be meant so, what a site sent is not."""
 
-_HOPELESS = REFUSED_FOR_GOOD - {"media.not_a_video", "media.no_video_stream", "media.empty_file"}
+_TOLERABLE_APART = Fraction(1)
+"""Streams of one programme end within a fragment's rounding of each other."""
+
+_HOPELESS = REFUSED_FOR_GOOD - {"media.drm", "media.not_a_video", "media.no_video_stream", "media.empty_file"}
 
 _ABOUT_THIS_MACHINE = frozenset({"ingest.disk_full", "media.disk_full", "media.out_of_memory", "media.read_failed"})
 
@@ -270,11 +283,13 @@ def check_expectations(
     expected_duration: Fraction | None,
     merged: bool = False,
     segmented: bool = False,
+    apart: Fraction = Fraction(0),
 ) -> HeatersError | None:
     """What a complete file still lacks of what its page promised, if anything.
 
     ``findings`` are those of its probe. ``expected_duration`` in seconds. Pages round to the second, so up to 2 s or 2 % are no difference; a live recording's
-    page may say less than there is, so only a shorter file is at fault. ``segmented``: it came in parts, one of which may lack.
+    page may say less than there is, so only a shorter file is at fault. ``segmented``: it came in parts, one of which may lack. ``apart``: by how
+    many seconds pictures and sound do not cover each other.
     """
     if expects_audio and facts.audio is None:
         return Permanent(
@@ -289,6 +304,12 @@ def check_expectations(
                 f"{float(facts.duration):.1f} s. It is fetched again.",
                 code="ingest.wrong_duration",
             )
+    if merged and apart > _TOLERABLE_APART:
+        return Transient(
+            f"Pictures and sound were fetched apart, and one is {float(apart):.2f} s longer than the other. A part of the "
+            "shorter one is missing; it is fetched again.",
+            code="media.streams_apart",
+        )
     for finding in findings:
         if finding.code in _FAULTS:
             return _FAULTS[finding.code](
@@ -314,8 +335,55 @@ def started(order: FetchInput, run: int) -> Sequence[Event]:
     return (VideoDownloadStarted(video_id=order.video_id, run=run),)
 
 
+def listed(urls: Sequence[str], budget: int) -> tuple[ListEntry, ...]:
+    """The entries of a list, each once, with what is left of the budget shared among them should they be lists as well.
+
+    Raises:
+        Permanent: ``ingest.playlist_too_long``: all lists under one request together bring no more than its budget.
+    """
+    distinct = list(dict.fromkeys(urls))
+    if len(distinct) > budget:
+        raise Permanent(
+            f"The list has more than {budget} entries. Submit the ones that matter, or raise "
+            "HEATERS_INGEST_MAX_ENTRIES.",
+            code="ingest.playlist_too_long",
+        )
+    share = (budget - len(distinct)) // max(1, len(distinct))
+    return tuple(ListEntry(url=url, most_entries=share) for url in distinct)
+
+
+def entry_key(order: FetchInput, entry: ListEntry) -> str:
+    """The idempotency key of an entry's request: the same video with the same options is one request in whatever list."""
+    digest = hashlib.sha256(f"{entry.url}\n{order.options.model_dump_json()}".encode()).hexdigest()
+    return f"entry:{digest[:48]}"
+
+
+def expanded(order: FetchInput, result: FetchResult) -> Sequence[Event]:
+    """One request for each entry of a list; the list itself is no video."""
+    many = len(result.entries)
+    failure = Failure(
+        stage="ingest",
+        error_class=ErrorClass.PERMANENT,
+        code="ingest.playlist_expanded",
+        message=f"The address leads to a list ({result.title!r}). Each of its {many} entries was requested by itself; nothing "
+        "is left to do here.",
+    )
+    requests = [
+        IngestRequested(
+            source=UrlSource(url=entry.url, most_entries=entry.most_entries),
+            tags=order.tags,
+            options=order.options,
+            idempotency_key=entry_key(order, entry),
+        )
+        for entry in result.entries
+    ]
+    return (*requests, VideoRejected(video_id=order.video_id, failure=failure))
+
+
 def succeeded(order: FetchInput, run: int, result: FetchResult) -> Sequence[Event]:
     """The source lies in the store."""
+    if result.object is None or result.media is None:
+        return expanded(order, result)
     return (
         VideoDownloaded(
             video_id=order.video_id,

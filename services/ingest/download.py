@@ -7,6 +7,7 @@ joining is done, and checked, elsewhere. Only the child process imports this mod
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -92,6 +93,20 @@ class Caption:
     language: str
     automatic: bool
     vtt: bytes
+
+
+class ListFound(Permanent):
+    """The address leads to several videos: ``urls`` are theirs, at most one more than asked for."""
+
+    code = "ingest.playlist"
+
+    def __init__(self, title: str, urls: Sequence[str]) -> None:
+        super().__init__(
+            f"The address leads to a list of videos ({title!r}). Submit the address of each video by itself, or allow lists "
+            "(HEATERS_INGEST_MAX_ENTRIES)."
+        )
+        self.title = title
+        self.urls = tuple(urls)
 
 
 class Page:
@@ -226,6 +241,9 @@ class Page:
         subtitle: bool = False,
     ) -> None:
         def hear(progress: Mapping[str, Any]) -> None:
+            if (progress.get("fragment_count") or 0) > self._settings.ingest_max_fragments:
+                raise over_limits(f"It consists of more than {self._settings.ingest_max_fragments} fragments")
+            self._refuse_oversize(float(progress.get("total_bytes") or 0))
             done = float(progress.get("downloaded_bytes") or 0)
             tell(done, progress.get("total_bytes") or progress.get("total_bytes_estimate"))
 
@@ -266,17 +284,17 @@ class Page:
 
 
 @contextmanager
-def opened_page(url: str, formats: str, guard: Guard, settings: Settings) -> Iterator[Page]:
-    """Looks at a URL and chooses formats; nothing is downloaded yet.
+def opened_page(url: str, formats: str, guard: Guard, settings: Settings, *, most_entries: int = 0) -> Iterator[Page]:
+    """Looks at a URL and chooses formats; nothing is downloaded yet. Of a list up to ``most_entries`` are looked at.
 
     Raises:
-        HeatersError: with one of the codes of ``refusals``, ``ingest.playlist``, ``ingest.live``, ``ingest.premiere``,
-            ``ingest.over_limits``.
+        HeatersError: with one of the codes of ``refusals``, ``ingest.live``, ``ingest.premiere``, ``ingest.over_limits``.
+        ListFound: several videos are behind it.
     """
     log = _Log()
     # Whether some ffmpeg lies about must not change what is done.
     FFmpegPostProcessor._ffmpeg_location.set(_NO_PROGRAM)  # noqa: SLF001 - yt-dlp's own command line does the same.
-    with _Ydl(_parameters(formats, log, settings)) as ydl:
+    with _Ydl(_parameters(formats, log, settings, most_entries)) as ydl:
         with translated(guard):
             info = ydl.extract_info(url, download=False)
         info = _single(ydl, info, guard, settings)
@@ -284,7 +302,7 @@ def opened_page(url: str, formats: str, guard: Guard, settings: Settings) -> Ite
         yield Page(ydl, log, guard, info, settings)
 
 
-def _parameters(formats: str, log: _Log, settings: Settings) -> dict[str, Any]:
+def _parameters(formats: str, log: _Log, settings: Settings, most_entries: int) -> dict[str, Any]:
     return {
         "format": formats,
         "logger": log,
@@ -293,7 +311,8 @@ def _parameters(formats: str, log: _Log, settings: Settings) -> dict[str, Any]:
         "color": "never",
         "cachedir": False,
         "noplaylist": True,
-        "playlistend": 2,
+        "playlistend": max(1, most_entries) + 1,
+        "cookiefile": _cookies(settings),
         "extract_flat": "in_playlist",
         "allow_unplayable_formats": False,
         "hls_prefer_native": True,
@@ -310,6 +329,18 @@ def _parameters(formats: str, log: _Log, settings: Settings) -> dict[str, Any]:
     }
 
 
+def _cookies(settings: Settings) -> io.StringIO | None:
+    """The cookies as a copy, for the library writes back what it was given."""
+    if not settings.ingest_cookies_file:
+        return None
+    try:
+        return io.StringIO(Path(settings.ingest_cookies_file).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise Permanent(
+            f"The cookies cannot be read ({error}). Check HEATERS_INGEST_COOKIES_FILE.", code="ingest.no_cookies"
+        ) from error
+
+
 def _single(ydl: _Ydl, info: dict[str, Any] | None, guard: Guard, settings: Settings) -> dict[str, Any]:
     """The one video behind the address."""
     for _ in range(3):
@@ -321,11 +352,7 @@ def _single(ydl: _Ydl, info: dict[str, Any] | None, guard: Guard, settings: Sett
         if len(entries) != 1:
             if not entries:
                 raise classify("No video could be found")
-            raise Permanent(
-                f"The address leads to a list of videos ({tidy_title(str(info.get('title') or 'untitled'))!r}). Submit the "
-                "address of each video by itself.",
-                code="ingest.playlist",
-            )
+            raise ListFound(tidy_title(str(info.get("title") or "untitled")), _urls_of(info, entries))
         entry = entries[0]
         if entry.get("_type", "video") == "video":
             return dict(entry)
@@ -333,6 +360,20 @@ def _single(ydl: _Ydl, info: dict[str, Any] | None, guard: Guard, settings: Sett
         with translated(guard):
             info = ydl.extract_info(entry["url"], download=False, ie_key=entry.get("ie_key"))
     raise classify("No video could be found")
+
+
+def _urls_of(info: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The addresses of a list's entries; those that cannot be asked for by themselves are left out."""
+    own = {info.get("webpage_url"), info.get("original_url")}
+    found = []
+    for entry in entries:
+        for name in ("url", "webpage_url"):
+            url = str(entry.get(name) or "")
+            # An extractor may hand data over in a fragment, which is meant for itself alone.
+            if re.match(r"https?://", url) and url not in own and "#__youtubedl_smuggle" not in url:
+                found.append(url)
+                break
+    return found
 
 
 def _refuse_by_page(info: Mapping[str, Any], settings: Settings) -> None:

@@ -148,6 +148,8 @@ REFUSED_FOR_GOOD = frozenset(
         "ingest.live",
         "ingest.over_limits",
         "ingest.playlist",
+        "ingest.playlist_expanded",
+        "ingest.playlist_too_long",
         "ingest.premiere",
         "ingest.unsupported_url",
         "media.drm",
@@ -174,6 +176,11 @@ def classify(message: str, *, status: int | None = None, kinds: Collection[str] 
             break
         if rule.fits(said, kinds):
             return rule.root(f"{rule.advice} (The site or server said: {said})", code=rule.code)
+    if status is not None and 300 <= status < 400:
+        return Permanent(
+            f"The address leads from one place to the next without end. Check it. (The site or server said: {said})",
+            code="ingest.redirect_loop",
+        )
     if status is not None:
         root = Transient if status >= 500 or status in {408, 425} else Permanent
         advice = _STATUS_ADVICE.get(

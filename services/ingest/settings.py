@@ -26,3 +26,16 @@ class Settings(ChassisSettings):
         20.0, gt=0, description="Seconds without an answer after which a server is gone."
     )
     ingest_max_captions: int = Field(20, ge=0, le=200, description="Most caption tracks kept of one video.")
+    ingest_max_entries: int = Field(
+        500, ge=0, le=100_000, description="Most videos that one playlist or channel may bring; 0 takes no lists."
+    )
+    ingest_max_fragments: int = Field(200_000, ge=1, description="Most fragments of which a stream may consist.")
+    ingest_host_concurrency: int = Field(2, ge=1, le=64, description="Downloads at once from one host, on one machine.")
+    ingest_host_cooldown: Seconds = Field(
+        timedelta(seconds=60),
+        ge=timedelta(0),
+        description="How long a host is left alone after it asked to slow down, or took us for a robot.",
+    )
+    ingest_cookies_file: str = Field(
+        "", description="Cookies for URL sources, in the Netscape format; it is read, never written."
+    )

@@ -23,6 +23,8 @@ _CLAIM = text("""
 
 async def record_content(session: AsyncSession, order: FetchInput, result: FetchResult) -> FetchResult | None:
     """Claims the content for the order's video, or tells in the result which video had it before."""
+    if result.object is None:
+        return None
     answer = await session.execute(
         _CLAIM,
         {

@@ -34,12 +34,14 @@ from services.ingest.domain import (
     check_expectations,
     extension_of,
     file_name_of,
+    listed,
     next_step,
     tidy_language,
     tidy_title,
     title_of_source,
 )
-from services.ingest.download import Page, Stream, opened_page, over_limits
+from services.ingest.download import ListFound, Page, Stream, opened_page, over_limits
+from services.ingest.hosts import host_of, let_rest, turn_at
 from services.ingest.network import Guard, guarded
 from services.ingest.settings import Settings
 from services.media.captions import write_vtt
@@ -48,6 +50,9 @@ from services.media.probe import Probe, ProbeLimits, probe
 from services.media.subtitles import read_subtitles
 
 CHUNK = 8 << 20
+
+ASKED_FOR_REST = frozenset({"ingest.rate_limited", "ingest.bot_check", "ingest.http_503"})
+"""Answers after which a host is left alone for a while."""
 
 Origin = Literal["embedded", "sidecar", "downloaded", "automatic"]
 
@@ -77,13 +82,30 @@ def fetch_source(order: FetchInput, desk: Desk) -> FetchResult:
     """
     match order.source:
         case UrlSource():
-            fetched = _from_url(order, order.source, desk)
+            budget = _budget(order.source, desk.settings)
+            try:
+                fetched = _from_url(order, order.source, desk)
+            except ListFound as found:
+                if not budget:
+                    raise
+                return FetchResult(
+                    title=order.title or found.title or title_of_source(order.source),
+                    method="primary",
+                    entries=listed(found.urls, budget),
+                    metadata={},
+                )
         case ObjectSource():
             fetched = _from_object(order.source.key, order.source.name or order.source.key, "object", desk)
         case UploadSource():
             key = _key_of_upload(order.source, desk)
             fetched = _from_object(key, order.source.name or key, "upload", desk)
     return _stored(order, fetched, desk)
+
+
+def _budget(source: UrlSource, settings: Settings) -> int:
+    """How many videos a list behind the address may bring."""
+    asked = settings.ingest_max_entries if source.most_entries is None else source.most_entries
+    return min(asked, settings.ingest_max_entries)
 
 
 def _limits(settings: Settings) -> ProbeLimits:
@@ -188,10 +210,21 @@ def _from_url(order: FetchInput, source: UrlSource, desk: Desk) -> Fetched:
     settings: Settings = desk.settings
     check_url(source.url, allow_private=settings.ingest_allow_private_addresses)
     record: list[dict[str, Any]] = []
-    with guarded(allow_private=settings.ingest_allow_private_addresses, exempt=_exempt(settings.ingest_proxy)) as guard:
+    host, places = host_of(source.url), settings.temp_dir / "hosts"
+    with (
+        turn_at(
+            host,
+            places,
+            at_once=settings.ingest_host_concurrency,
+            waiting=lambda: desk.progress(0, None, unit="bytes", phase="waiting for the host"),
+        ),
+        guarded(allow_private=settings.ingest_allow_private_addresses, exempt=_exempt(settings.ingest_proxy)) as guard,
+    ):
         first = trial = _try(order, source, "primary", PRIMARY, guard, desk)
         while True:
             record.append(_account(trial))
+            if trial.attempt.fault is not None and trial.attempt.fault.code in ASKED_FOR_REST:
+                let_rest(host, places, settings.ingest_host_cooldown)
             following = next_step(trial.attempt)
             if following is Next.KEEP:
                 return _kept(source, trial, record)
@@ -229,7 +262,10 @@ def _try(
     """One attempt with one choice of formats, as far as it goes."""
     trial = _Trial(Attempt(method))
     try:
-        with desk.step(f"download ({method})"), opened_page(source.url, formats, guard, desk.settings) as page:
+        with (
+            desk.step(f"download ({method})"),
+            opened_page(source.url, formats, guard, desk.settings, most_entries=_budget(source, desk.settings)) as page,
+        ):
             trial.page = page
             trial.attempt = Attempt(method, chosen=True)
             fault = before.attempt.fault if before is not None else None
@@ -292,7 +328,16 @@ def _fault_of(trial: _Trial, page: Page) -> HeatersError | None:
         expected_duration=page.duration,
         merged=trial.attempt.merged and not trial.attempt.normalised,
         segmented=page.segmented,
+        apart=_apart(trial.proof),
     )
+
+
+def _apart(proof: Probe) -> Fraction:
+    """Seconds that pictures or sound stand alone at an end."""
+    if proof.audio_start is None or proof.audio_end is None:
+        return Fraction(0)
+    end = proof.start + proof.facts.duration
+    return max(abs(proof.audio_start - proof.start), abs(proof.audio_end - end))
 
 
 def _normalised(trial: _Trial, desk: Desk) -> _Trial:

@@ -23,8 +23,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from services.media.containers import audio_stream, opened, video_stream
+from services.media.declared import declares_encryption
 from services.media.decode import VideoDecoding
-from services.media.errors import MediaError, NoVideoStream, translated
+from services.media.errors import Encrypted, MediaError, NoVideoStream, translated
 from services.media.probe import Probe
 from services.media.proxy_video import refuse_leftovers
 from services.media.review_sound import AAC_RATES
@@ -47,6 +48,9 @@ def merge(video: Path, audio: Path, out: Path) -> Path:
         MediaError: a file has no such stream, or cannot be read.
     """
     with translated(f"merging {video.name} and {audio.name}"), ExitStack() as ways_out:
+        for each in (video, audio):
+            if declares_encryption(each):
+                raise Encrypted(f"{each.name} is encrypted (DRM) and cannot be read. Submit a copy without protection.")
         pictures = ways_out.enter_context(opened(video))
         sounds = ways_out.enter_context(opened(audio))
         picture, sound = video_stream(pictures), audio_stream(sounds)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import socket
-import threading
-from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import UUID, uuid4
 
 import av
@@ -24,6 +20,7 @@ from services.ingest.domain import FetchInput, marker_of, succeeded
 from services.ingest.network import ForbiddenConnectionError, guarded
 from services.ingest.settings import Settings
 from services.media.probe import probe
+from tests.support.origin import Site
 from tests.support.rendering import make_video
 
 # yt-dlp leaves sockets of failed requests to the garbage collector.
@@ -33,86 +30,6 @@ pytestmark = [
 ]
 
 VIDEO = UUID(int=3)
-KINDS = {
-    "mp4": "video/mp4",
-    "m3u8": "application/vnd.apple.mpegurl",
-    "ts": "video/mp2t",
-    "html": "text/html",
-    "vtt": "text/vtt",
-}
-
-
-class Site:
-    """A web server with files, answers of any status, and a memory of what was asked."""
-
-    def __init__(self):
-        self.files: dict[str, bytes] = {}
-        self.kinds: dict[str, str] = {}
-        self.redirects: dict[str, str] = {}
-        self.statuses: dict[str, int] = {}
-        self.cut: dict[str, int] = {}
-        self.asked: Counter[str] = Counter()
-        self.ranges: list[str] = []
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_HEAD(self):
-                self.answer(body=False)
-
-            def do_GET(self):
-                self.answer(body=True)
-
-            def answer(self, *, body):
-                path = self.path.split("?")[0]
-                site.asked[path] += 1
-                if path in site.redirects:
-                    return self.head(302, {"Location": site.redirects[path], "Content-Length": "0"})
-                data = site.files.get(path)
-                status = site.statuses.get(path, 200 if data is not None else 404)
-                if status != 200:
-                    return self.head(status, {"Content-Length": "0"})
-                kind = site.kinds.get(path) or KINDS.get(path.rsplit(".", 1)[-1], "application/octet-stream")
-                start, end = 0, len(data)
-                wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-                fields = {"Content-Type": kind, "Accept-Ranges": "bytes"}
-                if wanted:
-                    start, end = int(wanted[1]), min(int(wanted[2] or end - 1) + 1, end)
-                    fields["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
-                    site.ranges.append(wanted[0])
-                self.head(206 if wanted else 200, {**fields, "Content-Length": str(end - start)})
-                if body:
-                    stop = min(end, site.cut.get(path, end))
-                    self.wfile.write(data[start:stop])
-                    if stop < end:
-                        self.close_connection = True
-                return None
-
-            def head(self, status, fields):
-                self.send_response(status)
-                for name, value in fields.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request, client_address):
-                """yt-dlp drops its first request half-way."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}{path}"
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture
@@ -135,7 +52,13 @@ def desk(tmp_path):
 def desk_in(folder, **settings):
     for name in ("scratch", "kept"):
         (folder / name).mkdir(exist_ok=True)
-    settings = {"ingest_allow_private_addresses": True, "ingest_socket_timeout": 5.0, **settings}
+    settings = {
+        "ingest_allow_private_addresses": True,
+        "ingest_socket_timeout": 5.0,
+        "ingest_host_cooldown": 0,
+        "temp_dir": folder,
+        **settings,
+    }
     return Desk(
         settings=Settings(**settings),
         objects=FolderStore(folder / "objects"),

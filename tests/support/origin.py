@@ -28,7 +28,7 @@ KINDS = {
 class Site:
     """A web server with files, and per path a way to answer badly."""
 
-    def __init__(self, address: str = "127.0.0.1"):
+    def __init__(self, address: str = "127.0.0.1", port: int = 0):
         self.files: dict[str, bytes] = {}
         self.kinds: dict[str, str] = {}
         self.redirects: dict[str, str] = {}
@@ -135,7 +135,7 @@ class Site:
             def handle_error(self, request, client_address):
                 """yt-dlp drops its first request half-way."""
 
-        self.server = Server((address, 0), Handler)
+        self.server = Server((address, port), Handler)
         self._thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
