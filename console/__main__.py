@@ -14,7 +14,7 @@ from uuid import UUID
 
 import typer
 
-from console import show, stack
+from console import profiles, show, stack
 from console.home import REPOSITORY, find_home
 from services.chassis import timeline
 
@@ -44,6 +44,7 @@ letters = typer.Typer(
     no_args_is_help=False, help="Messages that no service could use: list, show, replay or discard them."
 )
 app.add_typer(letters, name="dead-letters")
+app.add_typer(profiles.app, name="profiles")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Profiles = Annotated[
@@ -507,21 +508,6 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def profiles(as_json: AsJson = False) -> None:
-    """Lists the export profiles."""
-    from services.media.profiles import PROFILES
-
-    if as_json:
-        _print_json({"profiles": [profile.model_dump(mode="json") for profile in PROFILES.values()]})
-        return
-    rows = [
-        (profile.label, profile.container, profile.video.codec, profile.audio.encoder, profile.purpose)
-        for profile in PROFILES.values()
-    ]
-    show.out.print(show.rows_table(("PROFILE", "FILE", "VIDEO", "AUDIO", "FOR"), rows))
-
-
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def test(context: typer.Context) -> None:
     """Runs the tests. What follows goes to pytest; --full gives the same tests their bigger numbers.
@@ -552,14 +538,7 @@ def _options(
 
     wanted: dict[str, Any] = {"review": review or ("human" if human else "auto"), "needs_splicing": not whole}
     if profile:
-        from contracts.errors import Permanent
-        from services.media.profiles import profile_named
-
-        for name in profile:
-            try:
-                profile_named(name)
-            except Permanent as error:
-                raise typer.BadParameter(error.message, param_hint="--profile") from error
+        _refuse_unknown(profile)
         wanted["profiles"] = tuple(profile)
     wanted |= {name: value for name, value in (("detector", detector), ("mastering", mastering)) if value}
     if captions:
@@ -569,6 +548,26 @@ def _options(
     except ValidationError as error:
         first = error.errors()[0]
         raise typer.BadParameter(f"{first['loc'][0]}: {first['msg']}") from error
+
+
+def _refuse_unknown(names: list[str]) -> None:
+    """Refuses a profile that there is not, as far as that can be told now; the review service judges the others."""
+    from console.api import ApiError
+    from contracts.errors import Permanent
+    from services.media.profiles import PROFILES, profile_named
+
+    if PROFILES.keys() >= set(names):
+        return
+    try:
+        known = {each.name: each for _, each in profiles.everything()}
+    except ApiError:
+        # The stack is just starting.
+        return
+    for name in names:
+        try:
+            profile_named(name, known)
+        except Permanent as error:
+            raise typer.BadParameter(error.message, param_hint="--profile") from error
 
 
 def _is_plausible(video: str) -> bool:

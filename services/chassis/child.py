@@ -54,22 +54,34 @@ def main() -> None:
 
     input_type: type[Value] = _named(order["input"])
     result_type: type[Value] = _named(order["result"])
-    items = [input_type.model_validate(item["input"]) for item in order["items"]]
-    markers = [str(item["marker"]) for item in order["items"]]
+    items: Sequence[Value] = [input_type.model_validate(item["input"]) for item in order["items"]]
+    markers: Sequence[str] = [str(item["marker"]) for item in order["items"]]
+    if order.get("settle"):
+        try:
+            items, markers = _named(order["settle"])(items, desk)
+        except Exception as error:  # noqa: BLE001 - the child's edge, as below.
+            for index in range(len(items)):
+                _tell(voice, index, _classified(error), {})
+            pipe.close()
+            return
     for index, outcome, report in _outcomes(order, items, markers, result_type, desk):
-        if isinstance(outcome, HeatersError):
-            voice.say(
-                "failed",
-                index=index,
-                error_class=outcome.error_class.value,
-                code=outcome.code,
-                message=outcome.message,
-                findings=[finding.model_dump(mode="json") for finding in outcome.findings],
-                report=report,
-            )
-        else:
-            voice.say("done", index=index, result=outcome.model_dump(mode="json"), report=report)
+        _tell(voice, index, outcome, report)
     pipe.close()
+
+
+def _tell(voice: Any, index: int, outcome: Value | HeatersError, report: dict[str, Any]) -> None:
+    if isinstance(outcome, HeatersError):
+        voice.say(
+            "failed",
+            index=index,
+            error_class=outcome.error_class.value,
+            code=outcome.code,
+            message=outcome.message,
+            findings=[finding.model_dump(mode="json") for finding in outcome.findings],
+            report=report,
+        )
+    else:
+        voice.say("done", index=index, result=outcome.model_dump(mode="json"), report=report)
 
 
 def _outcomes(

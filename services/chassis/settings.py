@@ -83,6 +83,9 @@ class ChassisSettings(BaseSettings):
     min_free_bytes: int = Field(
         1_000_000_000, ge=0, description="Work waits while the scratch disk has less free space."
     )
+    profile_folder: Path | None = Field(
+        None, description="Folder of export profiles of your own: .toml and .json files, beside those that are kept."
+    )
     worker_concurrency: int = Field(1, ge=0, le=256, description="Pieces of work a service runs at once; 0 runs none.")
     worker_lease: Seconds = Field(timedelta(seconds=20), description="How long work stays claimed without renewal.")
     worker_retry_base: Seconds = Field(timedelta(seconds=2), description="First wait before another try; it doubles.")

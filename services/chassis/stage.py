@@ -50,6 +50,8 @@ class Job(Generic[InputT, ResultT]):
     ``work`` names a function, ``package.module:function``, that only the child process imports. With ``batch`` it
     takes a sequence of inputs that share the enqueued batch key and yields ``(index, result or error)`` for each.
     ``marker`` gives the object key under which the finished result is kept: if it exists, the work is not repeated.
+    ``settle`` may name a function that the child calls first, with the inputs and its desk: it gives them as they stand now,
+    each with its marker, where what is made depends on more than the input says.
     ``record`` writes rows in the finishing transaction and may return a result that replaces the given one.
     """
 
@@ -66,6 +68,7 @@ class Job(Generic[InputT, ResultT]):
     batch_limit: int = 200
     limits: Limits = field(default_factory=Limits)
     priority: int = 0
+    settle: str = ""
 
 
 class Routes:

@@ -348,6 +348,7 @@ class Worker:
             "result": _path_of(job.result),
             "settings": _path_of(type(self._settings)),
             "batch": job.batch,
+            "settle": job.settle,
             "scratch": str(folder / "scratch"),
             "kept": str(folder / "kept"),
             "cpu_seconds": int(job.limits.wall.total_seconds()) * max(2, os.cpu_count() or 2),

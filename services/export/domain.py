@@ -11,7 +11,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from fractions import Fraction
 from importlib.metadata import version
 from typing import Annotated
 from uuid import UUID
@@ -49,7 +48,8 @@ from contracts.values import (
     Title,
     Value,
 )
-from services.media.profiles import RENDER_VERSION, Profile, profile_named
+from services.media.profiles import PROFILES, RENDER_VERSION, Profile, profile_named
+from services.media.watermark import Watermark
 
 EXPORT_VERSION = 4
 """Raised whenever bundles of the same input get other files, names or checks."""
@@ -124,6 +124,17 @@ class ExportInput(Value):
     tags: tuple[Tag, ...] = ()
     profiles: tuple[ProfileName, ...]
     footage: Footage
+    documents: Annotated[
+        tuple[Profile, ...], Field(description="The profiles as they stood when the work began; empty before that.")
+    ] = ()
+    watermark: Annotated[Watermark | None, Field(description="What the plan demanded when the work began.")] = None
+
+    def profile(self, name: str) -> Profile:
+        """The profile of that name, as it stood when the work began.
+
+        Raises ``Permanent`` with code ``profile.unknown``.
+        """
+        return profile_named(name, {**PROFILES, **{each.name: each for each in self.documents}})
 
     @property
     def stem(self) -> str:
@@ -133,10 +144,12 @@ class ExportInput(Value):
     def recipe(self, profile: str) -> str:
         """Twelve digits that differ whenever the bundle's bytes may."""
         said = {
-            "clip": self.model_dump(mode="json", exclude={"profiles", "video_id"}),
-            "profile": profile_named(profile).fingerprint(),
+            "clip": self.model_dump(mode="json", exclude={"profiles", "video_id", "documents", "watermark"}),
+            "profile": self.profile(profile).fingerprint(),
             "tools": tools(),
         }
+        if self.watermark is not None:
+            said["watermark"] = self.watermark.fingerprint()
         return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
 
     def folder(self, profile: str) -> str:
@@ -260,58 +273,6 @@ def safe_name(title: str) -> str:
     """The title as the beginning of a file name on any system: ASCII letters, digits and single dashes, 1 to 80."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:80].strip("-") or "clip"
-
-
-class Plan(Value):
-    """What may be exported. No profiles named means all; durations in seconds, pictures in pixels."""
-
-    profiles: tuple[str, ...] = ()
-    longest_seconds: Annotated[int, Field(ge=1)] = 6 * 3600
-    largest_picture: Annotated[int, Field(ge=16)] = 8192 * 4320
-
-
-def preflight(order: ExportInput, plan: Plan, seconds: Fraction) -> tuple[Profile, ...]:
-    """Checks an order before anything is encoded; gives its profiles.
-
-    Raises:
-        Permanent: ``export.profile_not_allowed``, ``export.clip_too_long``, ``export.picture_too_large``,
-            ``export.out_of_range`` or ``profile.unknown``, each naming the rule.
-    """
-    profiles = tuple(profile_named(name) for name in order.profiles)
-    for profile in profiles:
-        if plan.profiles and profile.name not in plan.profiles:
-            raise Permanent(
-                f"The plan allows the profiles {', '.join(plan.profiles)}, not {profile.name}. Approve the clip with one "
-                "of those, or have the plan changed (HEATERS_EXPORT_PROFILES).",
-                code="export.profile_not_allowed",
-            )
-    if order.frames.end > order.footage.frames:
-        raise Permanent(
-            f"The clip {order.frames} reaches past the video's {order.footage.frames} frames. Trim it and approve it again.",
-            code="export.out_of_range",
-        )
-    if seconds > plan.longest_seconds:
-        raise Permanent(
-            f"The clip lasts {float(seconds):.1f} s; the plan allows {plan.longest_seconds} s. Split it, or have the plan "
-            "changed (HEATERS_EXPORT_LONGEST_CLIP).",
-            code="export.clip_too_long",
-        )
-    video = order.footage.media.video
-    if video.width * video.height > plan.largest_picture:
-        raise Permanent(
-            f"Pictures of {video.width}x{video.height} exceed the {plan.largest_picture} pixels that the plan allows. Have "
-            "the plan changed (HEATERS_EXPORT_LARGEST_PICTURE).",
-            code="export.picture_too_large",
-        )
-    return profiles
-
-
-def scratch_bytes(order: ExportInput, profiles: Sequence[Profile]) -> int:
-    """Upper estimate of the disk space that an order's files take before they are in the store."""
-    video = order.footage.media.video
-    pixels = video.width * video.height * len(order.frames)
-    # Lossless files of 8-bit 4:2:0 stay below 1.5 bytes a pixel; delivery files were never seen above a quarter byte.
-    return sum(pixels * 3 // 2 if profile.lossless else pixels // 4 for profile in profiles) + 64_000_000
 
 
 def started(order: ExportInput, run: int) -> Sequence[Event]:

@@ -39,6 +39,7 @@ EXPORT = Job(
     succeeded=succeeded,
     failed=failed,
     marker=marker,
+    settle="services.export.work:settled",
     batch=True,
     batch_limit=200,
     limits=Limits(wall=timedelta(hours=12), memory_bytes=6_000_000_000),

@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from contracts.errors import HeatersError, Permanent, Transient
+from contracts.errors import HeatersError, Permanent
 from contracts.manifest import (
     CONTENT_TYPE,
     Lineage,
@@ -37,10 +37,10 @@ from services.export.domain import (
     ExportResult,
     Footage,
     Part,
-    preflight,
-    scratch_bytes,
+    marker,
     tools,
 )
+from services.export.preflight import no_room, refusal, scratch_bytes
 from services.export.qc import (
     CaptionFacts,
     Colours,
@@ -54,7 +54,7 @@ from services.export.qc import (
 )
 from services.export.report import CONTENT_TYPE as HTML
 from services.export.report import html_report
-from services.media import render
+from services.media import render, shelf
 from services.media.captions import Cue, parse_captions
 from services.media.containers import audio_stream, opened
 from services.media.decode import AudioSource, FrameSource
@@ -63,7 +63,7 @@ from services.media.footage import Frames, Sounds
 from services.media.frame_index import FrameIndex
 from services.media.part import PartFrames, PartSounds, SourceSounds
 from services.media.pictures import picture_size
-from services.media.profiles import Profile
+from services.media.profiles import Profile, profile_named
 from services.media.render import Budget, Cut, Rendered
 from services.media.rendition import Rendition
 from services.media.shaping import delivered_size
@@ -71,12 +71,28 @@ from services.media.sidecars import Captions, Sidecar
 from services.media.timebase import timecode
 
 
+def settled(orders: Sequence[ExportInput], desk: Desk) -> tuple[list[ExportInput], list[str]]:
+    """The orders with the profiles and the watermark that hold now, and the markers of what they then give.
+
+    An order that names a profile which there is not, or whose document is damaged, stays as it is: it is refused later.
+    """
+    plan = desk.settings.plan
+    found: list[ExportInput] = []
+    for order in orders:
+        try:
+            documents = shelf.find(order.profiles, desk.objects, desk.settings.profile_folder)
+        except Permanent:
+            documents = {}
+        found.append(order.model_copy(update={"documents": tuple(documents.values()), "watermark": plan.watermark}))
+    return found, [marker(order) for order in found]
+
+
 def export_clips(orders: Sequence[ExportInput], desk: Desk) -> Iterator[tuple[int, ExportResult | HeatersError]]:
     """Renders, checks and publishes clips of one video; yields ``(place, result or error)`` as each is done.
 
     Orders that were taken with another state of the video (it was mastered again meanwhile) are read separately.
     """
-    waiting = dict(enumerate(orders))
+    waiting = dict(enumerate(orders if all(order.documents for order in orders) else settled(orders, desk)[0]))
     while waiting:
         footage = next(iter(waiting.values())).footage
         together = {place: order for place, order in waiting.items() if order.footage == footage}
@@ -117,6 +133,8 @@ def _export_together(
                 stem=orders[place].stem,
                 title=orders[place].title,
                 captions=captions,
+                watermark=orders[place].watermark,
+                unmarked=desk.settings.plan.unmarked_profiles,
             )
             for place in places
         ]
@@ -164,25 +182,39 @@ def _preflight(
 ) -> tuple[dict[int, tuple[Profile, ...]], list[tuple[int, HeatersError]]]:
     accepted: dict[int, tuple[Profile, ...]] = {}
     refused: list[tuple[int, HeatersError]] = []
-    needed = 0
+    needed, plan = 0, desk.settings.plan
     for place, order in orders.items():
         try:
             frames = order.frames
             length = index.time(min(frames.end, len(index))) - index.time(min(frames.start, len(index)))
-            accepted[place] = preflight(order, desk.settings.plan, length)
+            profiles = _documents(order, desk)
+            broken = refusal(order, plan, length, profiles)
+            if broken is not None:
+                raise broken
         except HeatersError as error:
             refused.append((place, error))
         else:
-            needed = max(needed, scratch_bytes(order, accepted[place]))
-    # Files leave the disk as soon as they are stored, so that two clips' files at most lie there at once.
-    free = shutil.disk_usage(desk.scratch).free
-    if free < 2 * needed:
-        raise Transient(
-            f"The export may need {2 * needed} bytes of scratch space and {free} are free. Free some space, or set "
-            "HEATERS_TEMP_DIR to a larger disk; the export is tried again by itself.",
-            code="export.disk_full",
-        )
+            accepted[place] = profiles
+            needed = max(needed, scratch_bytes(order, profiles))
+    full = no_room(needed, shutil.disk_usage(desk.scratch).free)
+    if full is not None:
+        raise full
     return accepted, refused
+
+
+def _documents(order: ExportInput, desk: Desk) -> tuple[Profile, ...]:
+    """The order's profiles, as they were settled. Raises ``profile.unknown`` or ``profile.invalid``."""
+    settled = {profile.name: profile for profile in order.documents}
+    missing = [name for name in order.profiles if name not in settled]
+    if missing:
+        # Either there is no such profile, or its document is damaged, which is said here.
+        folder = desk.settings.profile_folder
+        known = {**shelf.find(missing, desk.objects, folder), **settled}
+        if not known.keys() >= set(order.profiles):
+            for name in order.profiles:
+                profile_named(name, {profile.name: profile for _, profile in shelf.everything(desk.objects, folder)})
+        settled = known
+    return tuple(settled[name] for name in order.profiles)
 
 
 def _captions(footage: Footage, desk: Desk) -> tuple[tuple[Captions, ...], tuple[str, ...]]:

@@ -32,11 +32,12 @@ from services.media.fan import Fan
 from services.media.footage import Footage, Sounds
 from services.media.loudness import SoundSpool, measured_gain
 from services.media.measure import PictureFacts, PictureLimits, SoundLimits
+from services.media.overlay import Overlay
 from services.media.profiles import Profile
 from services.media.rendition import Rendition, Writer, queue_depth
 from services.media.shaping import colours_of, delivered_size
 from services.media.sidecars import Aside, Captions, Sidecar, Waves, caption_sidecars
-from services.media.watermark import Overlay, Watermark
+from services.media.watermark import Watermark
 from services.media.workers import Crew, Pipe, Withdrawn
 
 SOUND_AHEAD = Fraction(1, 2)
@@ -53,7 +54,8 @@ class Cut:
     title: str
     captions: tuple[Captions, ...] = ()
     watermark: Watermark | None = None
-    """Drawn into every rendition that is not lossless, and into the pictures that go with the clip."""
+    """Drawn into the pictures that go with the clip, and into every rendition but the lossless and ``unmarked`` ones."""
+    unmarked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -371,7 +373,7 @@ class _ClipPass:
         }
 
     def _overlay_for(self, profile: Profile, first: VideoFrame) -> Overlay | None:
-        if self._cut.watermark is None or profile.lossless:
+        if self._cut.watermark is None or profile.lossless or profile.name in self._cut.unmarked:
             return None
         footage, encoding = self._footage, profile.video
         size = delivered_size(first.width, first.height, footage.sample_aspect_ratio, footage.rotation, encoding)

@@ -34,11 +34,11 @@ from services.media.layout import Layout, layout_of
 from services.media.light import light_of
 from services.media.lossless import lossless_format
 from services.media.measure import SoundFacts, SoundLimits
+from services.media.overlay import Overlay
 from services.media.profiles import Profile, VideoEncoding
 from services.media.proof import Proof, Seen, copied
 from services.media.shaping import Colours, PictureChain, colours_of, delivered_size
 from services.media.timebase import nearest
-from services.media.watermark import Overlay
 from services.media.workers import Crew, Pipe
 
 # One encoder prints its settings to the terminal, unless this says that errors alone matter.

@@ -22,6 +22,7 @@ from services.media.captions import Cue, cut_captions, write_srt, write_vtt
 from services.media.errors import Disagreement
 from services.media.footage import Footage
 from services.media.measure import PictureFacts, PictureLimits, PictureMeter
+from services.media.overlay import marked
 from services.media.pictures import (
     CELL_SIDE,
     POSTER_SIDE,
@@ -40,7 +41,7 @@ from services.media.pictures import (
 from services.media.review_sound import BUCKETS_PER_SECOND, PEAKS_CONTENT_TYPE, PeakMeter
 from services.media.shaping import PictureChain, display_size, fitted, pixels
 from services.media.timebase import timecode
-from services.media.watermark import Watermark, marked
+from services.media.watermark import Watermark
 
 METER_SIDE = 320
 

@@ -246,3 +246,13 @@ async def test_work_of_a_runner_that_vanished_is_taken_over(settings):
     # Stopped in mid-work: the row still says that somebody has it.
     async with running(asleep, settings):
         assert (await outcome_of(settings, name))["message"] == f"done {name}"
+
+
+async def test_work_that_depends_on_the_present_is_settled_before_its_marker_is_looked_up(settings):
+    settling = toy.job(settle="tests.support.toy:settle")
+    async with running(toy.stage(settling), settings) as runtime:
+        await request(settings, name := uuid4().hex)
+        assert (await outcome_of(settings, name))["message"] == f"done {name}-now"
+        assert await asyncio.to_thread(runtime.objects.head, f"toy/{name}-now/result.json")
+        await request(settings, name := uuid4().hex, "stumble")
+        assert (await outcome_of(settings, name))["code"] == "toy.unsettled"

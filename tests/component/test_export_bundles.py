@@ -22,7 +22,8 @@ from contracts.publish import document_schema
 from contracts.values import CaptionAsset, FrameRange, ObjectRef, Verdict
 from services.chassis.desk import Desk
 from services.chassis.objects import FolderStore
-from services.export.domain import CleanInput, ExportInput, ExportResult, Footage, Plan
+from services.export.domain import CleanInput, ExportInput, ExportResult, Footage
+from services.export.plans import Plan
 from services.export.work import clean_clip, export_clips
 from services.media.frame_index import FrameIndex
 from services.media.master import make_master
@@ -44,7 +45,9 @@ class Shelf:
 
 def desk_for(store: FolderStore, scratch: Path, plan: Plan | None = None) -> Desk:
     scratch.mkdir(parents=True, exist_ok=True)
-    return Desk(SimpleNamespace(plan=plan or Plan(), export_qc_limits=None), store, scratch, scratch)
+    return Desk(
+        SimpleNamespace(plan=plan or Plan(), export_qc_limits=None, profile_folder=None), store, scratch, scratch
+    )
 
 
 def order(footage: Footage, start: int, end: int, **changes: object) -> ExportInput:

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from contracts.errors import Permanent
 from contracts.values import FrameRange
+from services.media.overlay import Overlay, drawn, marked
 from services.media.profiles import PROFILES
 from services.media.render import Cut, Rendered, render
 from services.media.shaping import Colours
-from services.media.watermark import Overlay, Watermark, drawn, marked
+from services.media.watermark import Watermark
 from tests.support.rendering import decoded, footage_of, make_video
 
 BT709 = Colours(1, 1, 1, 1)

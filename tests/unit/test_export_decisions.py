@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 
-from contracts.errors import Permanent
 from contracts.events.v1.clip import (
     ClipApproved,
     ClipArchived,
@@ -34,11 +33,9 @@ from services.export.domain import (
     ExportInput,
     ExportResult,
     Footage,
-    Plan,
     due,
     export_key,
     heard,
-    preflight,
     safe_name,
 )
 from services.export.jobs import CLEAN, EXPORT
@@ -163,22 +160,6 @@ def test_a_marker_can_be_named_even_for_a_profile_that_does_not_exist():
 def test_the_marker_of_a_cleaning_is_not_among_what_is_cleaned():
     cleaning = CleanInput(video_id=VIDEO, clip_id=CLIP, version=4)
     assert not CLEAN.marker(cleaning).startswith(cleaning.prefix)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "plan", "code"),
-    [
-        (order(profiles=("delivery-vhs",)), Plan(), "profile.unknown"),
-        (order(), Plan(profiles=("archive-ffv1",)), "export.profile_not_allowed"),
-        (order(), Plan(longest_seconds=3), "export.clip_too_long"),
-        (order(), Plan(largest_picture=1280 * 720), "export.picture_too_large"),
-        (order(frames=FrameRange(start=499, end=501)), Plan(), "export.out_of_range"),
-    ],
-)
-def test_preflight_names_the_rule_that_is_broken(wanted: ExportInput, plan: Plan, code: str):
-    with pytest.raises(Permanent) as refusal:
-        preflight(wanted, plan, Fraction(4))
-    assert refusal.value.code == code
 
 
 def test_events_carry_what_comes_next_needs():

@@ -17,6 +17,7 @@ from services.review.api.media import add_media
 from services.review.api.operations import add_operations
 from services.review.api.pages import Pages
 from services.review.api.problems import install
+from services.review.api.profiles import add_profiles
 from services.review.api.reading import add_reading
 from services.review.api.search import add_search
 from services.review.api.sessions import add_sessions
@@ -46,6 +47,7 @@ def create_api(runtime: Runtime) -> ASGIApp:
     add_media(app, runtime)
     add_interchange(app, runtime)
     add_operations(app, runtime)
+    add_profiles(app, runtime)
     add_search(app, runtime)
     add_uploads(app, runtime)
     app.mount("/", Pages())

@@ -16,6 +16,7 @@ from services.review import store
 from services.review.api import views
 from services.review.api.actors import Who
 from services.review.api.problems import EditConflict, status_of
+from services.review.api.profiles import refuse_unknown
 from services.review.api.requests import traced
 from services.review.api.shapes import (
     BatchBody,
@@ -183,6 +184,7 @@ def add_editing(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
         event = IngestRequested(
             source=body.source, title=body.title, tags=body.tags, options=body.options, idempotency_key=key
         )
+        await refuse_unknown(body.options.profiles, runtime)
         async with traced(runtime, "submit") as ledger:
             event_id = await ledger.emit(event, cause=f"request:{key}")
         return RequestResult(event_id=event_id, idempotency_key=key, video_id=derived_id("video", key))

@@ -304,7 +304,7 @@ def _needed(method: str, path: str) -> Role:
         return Role.OPERATOR
     if method in SAFE_METHODS or path == "/api/session" or path.startswith(("/api/search/", MEDIA)):
         return Role.VIEWER
-    return Role.OPERATOR if path.startswith(OPERATORS) else Role.REVIEWER
+    return Role.OPERATOR if path.startswith((*OPERATORS, "/api/profiles/")) else Role.REVIEWER
 
 
 def _origin(address: str) -> str:
