@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,14 +80,15 @@ def known_without_store(folder: Path | None = None) -> dict[str, Profile]:
 
 
 def everything(documents: Documents, folder: Path | None = None) -> list[tuple[str, Profile]]:
-    """Every profile with where it comes from: ``house``, ``folder`` or ``store``, by name."""
+    """Every profile with where it comes from: ``house``, ``folder`` or ``store``, by name; damaged documents are left out."""
     known = known_without_store(folder)
     found = [("house" if name in PROFILES else "folder", profile) for name, profile in known.items()]
     for key in documents.list(PREFIX):
         name = key.removeprefix(PREFIX).removesuffix(".json")
-        profile = None if name in known else _kept(name, documents)
-        if profile is not None:
-            found.append(("store", profile))
+        with suppress(ProfileInvalid):
+            profile = None if name in known else _kept(name, documents)
+            if profile is not None:
+                found.append(("store", profile))
     return sorted(found, key=lambda row: row[1].name)
 
 
@@ -101,7 +103,9 @@ def refuse_taken(profile: Profile, documents: Documents, folder: Path | None = N
             f"{profile.name} is a profile of the house or of the folder already. Choose another name for yours.",
             code="profile.name_taken",
         )
-    before = _kept(profile.name, documents)
+    before: Profile | None = None
+    with suppress(ProfileInvalid):
+        before = _kept(profile.name, documents)
     if before == profile:
         return False
     if before is not None and profile.version <= before.version:
@@ -136,7 +140,7 @@ def remove(name: str, documents: Documents, folder: Path | None = None) -> None:
             "or leave it out of the plan.",
             code="profile.not_removable",
         )
-    if _kept(name, documents) is None:
+    if key_of(name) not in documents.list(key_of(name)):
         raise Permanent(
             f"There is no kept profile called {name!r}. See what there is with: heaters profiles.",
             code="profile.unknown",

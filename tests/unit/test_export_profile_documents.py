@@ -195,3 +195,14 @@ def test_a_name_of_the_house_cannot_be_taken(tmp_path: Path):
     with pytest.raises(Permanent) as caught:
         shelf.keep(PROFILES["delivery-h264"].model_copy(update={"version": 99}), FolderStore(tmp_path))
     assert caught.value.code == "profile.name_taken"
+
+
+def test_a_damaged_document_is_left_out_of_the_list_and_can_be_removed_or_replaced(tmp_path: Path):
+    store = FolderStore(tmp_path)
+    store.put_bytes(b"{", shelf.key_of("mine"), "application/json")
+    assert {origin for origin, _ in shelf.everything(store)} == {"house"}
+    with pytest.raises(ProfileInvalid):
+        shelf.find(["mine"], store)
+    shelf.remove("mine", store)
+    store.put_bytes(b"{", shelf.key_of("mine"), "application/json")
+    assert shelf.keep(profile_from(document(), origin="x"), store)
