@@ -11,6 +11,7 @@ from tests.support.servers import Broker, Servers, own_broker, serve
 
 def pytest_addoption(parser) -> None:
     parser.addoption("--full", action="store_true", help="the same tests with the bigger numbers")
+    parser.addoption("--screens", action="store_true", help="writes docs/screens anew")
     parser.addoption("--kill-seed", type=int, default=1, help="seed of the storm of kills")
 
 

@@ -99,7 +99,7 @@ class ReviewSite:
     def close(self) -> None:
         self.kill(signal.SIGTERM)
 
-    def wait(self, until, what: str, timeout: float = 60):
+    def wait(self, until, what: str, timeout: float = 30):
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -207,11 +207,15 @@ class ReviewSite:
                 scores=refs["scores"],
             ),
         )
+        self.tell(*told)
+        self.wait(lambda: len(self.get(f"/api/videos/{video_id}")["clips"]) == len(edges) - 1, "the clips")
+        return str(video_id)
+
+    def tell(self, *told) -> None:
+        """Publishes events as the other services would."""
         # The browser's driver has an event loop in this thread already.
         with ThreadPoolExecutor(1) as beside:
             beside.submit(lambda: asyncio.run(publish(self.broker.address, *told))).result(timeout=60)
-        self.wait(lambda: len(self.get(f"/api/videos/{video_id}")["clips"]) == len(edges) - 1, "the clips")
-        return str(video_id)
 
     def fail_work(self, count: int) -> None:
         """Fills the operators' lists: failed work and dead letters."""

@@ -188,7 +188,8 @@ export async function call<T>(path: string, init: RequestInit & { json?: unknown
   if (answer.status === 204) return undefined as T;
   const body = await answer.json().catch(() => null);
   if (answer.ok) return body as T;
-  if (answer.status === 503 || answer.status === 502 || answer.status === 504) {
+  const passes = !body?.code || /^(database|http|objects|broker)\./.test(body.code);
+  if ([502, 503, 504].includes(answer.status) && passes) {
     throw new Unreachable(body?.detail ?? "The review service is not ready yet. It is asked again by itself.");
   }
   throw new Problem(answer.status, body?.code ?? `http.${answer.status}`, body?.detail ?? answer.statusText, body?.clips ?? []);

@@ -3,7 +3,7 @@
 
 import { batch, signal } from "@preact/signals";
 import { call, freshKey, Problem, Unreachable, type Clip, type ClipState, type Edit, type EditResult } from "./api";
-import { board, openClip, pending, redoable, route, takeClips, tell, undoable } from "./store";
+import { board, openClip, pending, redoable, route, takeClips, tell, toasts, undoable } from "./store";
 import { many } from "./words";
 
 export interface Decision {
@@ -149,6 +149,7 @@ export async function undo(made: Edit | undefined = undoable.value.at(-1)): Prom
       takeClips(result.clips);
       undoable.value = undoable.value.filter((other) => other.id !== edit.id);
       redoable.value = [...redoable.value, edit];
+      toasts.value = toasts.value.filter((toast) => toast.edit?.id !== edit.id);
       tell(`Undone: ${past(edit.kind).toLowerCase()}.`, "good");
       returnTo(result.clips);
     });

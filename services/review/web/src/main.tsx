@@ -75,9 +75,13 @@ function App() {
             {session.value.name}
           </button>
         ) : null}
-        <Do id="palette">⌘</Do>
-        <Do id="help">?</Do>
-        <Do id="theme">{theme.value === "auto" ? "◐" : theme.value === "dark" ? "☾" : "☀"}</Do>
+        <Do id="palette">Commands</Do>
+        <Do id="help" glyph>
+          ?
+        </Do>
+        <Do id="theme" glyph>
+          {theme.value === "auto" ? "◐" : theme.value === "dark" ? "☾" : "☀"}
+        </Do>
       </header>
       {link.value === "lost" ? (
         <p class="banner offline" role="alert">

@@ -103,27 +103,35 @@ function Transport() {
   return (
     <div class="transport" role="toolbar" aria-label="Playing">
       <div class="buttons">
-        <Do id="first-frame">⏮</Do>
-        <Do id="backward" pressed={playing.value && (state?.rate ?? 1) < 0}>
+        <Do id="first-frame" glyph>
+          ⇤
+        </Do>
+        <Do id="backward" glyph pressed={playing.value && (state?.rate ?? 1) < 0}>
           ◀◀
         </Do>
-        <Do id="previous-frame">◀|</Do>
-        <Do id="play" pressed={playing.value}>
+        <Do id="previous-frame" glyph>
+          ◀|
+        </Do>
+        <Do id="play" glyph pressed={playing.value}>
           {playing.value ? "❚❚" : "▶"}
         </Do>
-        <Do id="next-frame">|▶</Do>
-        <Do id="forward" pressed={playing.value && (state?.rate ?? 1) > 1}>
+        <Do id="next-frame" glyph>
+          |▶
+        </Do>
+        <Do id="forward" glyph pressed={playing.value && (state?.rate ?? 1) > 1}>
           ▶▶
         </Do>
-        <Do id="last-frame">⏭</Do>
+        <Do id="last-frame" glyph>
+          ⇥
+        </Do>
         <Do id="loop" pressed={state?.loop ?? true}>
-          ⟲
+          Loop
         </Do>
         <Do id="check-cut">Cut</Do>
         <Do id="mute" pressed={!(state?.muted ?? false)}>
-          {state?.muted ? "Sound off" : "Sound"}
+          Sound
         </Do>
-        <Do id="fullscreen">⛶</Do>
+        <Do id="fullscreen">Full</Do>
       </div>
       <output class="where" aria-live="off">
         <strong data-frame={at}>{at < 0 ? "–" : at.toLocaleString("en")}</strong>
@@ -197,13 +205,13 @@ function Verdicts() {
         <Do id="mark-out" wide pressed={marks.value.out !== null}>
           Out
         </Do>
-        <Do id="trim" wide disabled={!hasMarks}>
+        <Do id="trim" disabled={!hasMarks}>
           Trim
         </Do>
-        <Do id="tag" wide>
+        <Do id="tag">
           Tags
         </Do>
-        <Do id="note" wide>
+        <Do id="note">
           Note
         </Do>
         <span class="gap" />
@@ -211,10 +219,6 @@ function Verdicts() {
           Undo
         </Do>
         <Do id="redo">Redo</Do>
-        <Do id="history">History</Do>
-        <Do id="approve-rest" disabled={!left}>
-          Approve the rest
-        </Do>
       </div>
       <div class="facts">
         {clip ? (

@@ -10,7 +10,7 @@ export function Badge({ state }: { state: string }) {
 }
 
 /** A button of the action table: its title, its key, and nothing of its own. */
-export function Do({ id, children, wide, pressed, disabled }: { id: string; children?: ComponentChildren; wide?: boolean; pressed?: boolean; disabled?: boolean }) {
+export function Do({ id, children, wide, glyph, pressed, disabled }: { id: string; children?: ComponentChildren; wide?: boolean; glyph?: boolean; pressed?: boolean; disabled?: boolean }) {
   const one = action(id);
   const keys = keysOf(one);
   const key = keys[0];
@@ -20,7 +20,7 @@ export function Do({ id, children, wide, pressed, disabled }: { id: string; chil
       class={`do ${wide ? "wide" : ""} do-${id}`}
       data-action={id}
       title={`${one.title}${key ? ` (${keys.map(spelt).join(", ")})` : ""}`}
-      aria-label={children ? undefined : one.title}
+      aria-label={glyph ? one.title : undefined}
       aria-keyshortcuts={key?.replace(/Key|Digit/g, "")}
       aria-pressed={pressed}
       disabled={disabled || !one.when()}

@@ -3,7 +3,7 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Clip } from "../api";
-import { anchor, board, current, filter, listed, media, openClip, order, selected, type Filter } from "../store";
+import { anchor, board, current, filter, listed, media, openClip, order, selected, undecided, type Filter } from "../store";
 import { length, perSecond } from "../words";
 import { Badge, Certainty, Do, middle, Tile } from "./bits";
 
@@ -74,6 +74,12 @@ export function ClipList() {
           <Do id="order" pressed={order.value === "uncertain"}>
             Least certain first
           </Do>
+        </div>
+        <div class="row">
+          <Do id="approve-rest" disabled={!undecided.value}>
+            Approve the rest
+          </Do>
+          <Do id="history">History</Do>
         </div>
         {selected.value.size ? (
           <div class="row chosen" role="status">

@@ -147,6 +147,8 @@ function draw(canvas: HTMLCanvasElement, { from, to, kind }: { from: number; to:
   if (over?.peaks && over.peaks.values.length && player?.index) {
     const { values, every_seconds: every } = over.peaks;
     const middle = strip + low / 2;
+    // Samples are bytes; 127 is full scale.
+    const scale = ((low / 2) * 0.94) / 127;
     pen.fillStyle = ink("wave");
     for (let column = 0; column < width; column += dense) {
       const start = player.index.time(from + Math.floor((column / width) * span)) / every;
@@ -157,7 +159,6 @@ function draw(canvas: HTMLCanvasElement, { from, to, kind }: { from: number; to:
         least = Math.min(least, values[n]![0]);
         most = Math.max(most, values[n]![1]);
       }
-      const scale = (low / 2) * 0.92;
       pen.fillRect(column, middle - most * scale, dense, Math.max(dense, (most - least) * scale));
     }
   }

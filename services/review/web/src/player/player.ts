@@ -2,8 +2,9 @@
 //
 // Seeking: the newest wish wins, up to four are worked on at once, and a picture is drawn only if it is newer than the one shown.
 // Playing: the frames to show are a list of numbers made ahead, so that a loop or a stop is exact in both directions; each has a
-// moment at which it is due. The clock is the sound's while that really advances, else the page's. A late page first catches up by
-// showing a frame at each refresh and leaves frames out only when that does not do.
+// moment at which it is due. The clock is the sound's while that really advances, else the page's. A late page catches up by showing
+// a frame at each refresh; when that does not do, the clock and the sound wait for the picture, and only at speeds that a screen
+// cannot keep up with are frames left out.
 
 import { FrameDecoder } from "./decoder";
 import { FrameIndex } from "./frames";
@@ -48,6 +49,7 @@ export interface Metrics {
   seeks: SeekMetric[];
   presented: number;
   dropped: number;
+  slips: number;
   stalls: number;
   startMs: number;
   latestMs: number;
@@ -89,6 +91,7 @@ export class Player {
     seeks: [],
     presented: 0,
     dropped: 0,
+    slips: 0,
     stalls: 0,
     startMs: 0,
     latestMs: 0,
@@ -288,7 +291,7 @@ export class Player {
   }
 
   reset(): void {
-    Object.assign(this.metrics, { seeks: [], presented: 0, dropped: 0, stalls: 0, startMs: 0, latestMs: 0, draws: [] });
+    Object.assign(this.metrics, { seeks: [], presented: 0, dropped: 0, slips: 0, stalls: 0, startMs: 0, latestMs: 0, draws: [] });
   }
 
   private clamped(frame: number): number {
@@ -421,6 +424,7 @@ export class Player {
         this.draw(picture, frame);
       },
       dropped: (count) => (this.metrics.dropped += count),
+      slipped: () => (this.metrics.slips += 1),
       late: (ms) => (this.metrics.latestMs = Math.max(this.metrics.latestMs, ms)),
       started: (ms) => (this.metrics.startMs = ms),
       stalled: (is) => {
@@ -522,6 +526,7 @@ interface RunOptions {
   sound: Sound | null;
   show: (picture: VideoFrame, frame: number) => void;
   dropped: (count: number) => void;
+  slipped: () => void;
   late: (ms: number) => void;
   started: (ms: number) => void;
   stalled: (is: boolean) => void;
@@ -652,16 +657,15 @@ class Run {
     if (this.isStalled) {
       this.isStalled = false;
       this.options.stalled(false);
-      const head = this.queue[0]!;
-      this.anchor = now - head.due * 1000;
-      this.soundBase = head.due;
-      this.soundFrom = this.index.time(head.frame);
-      sound?.start(this.soundFrom, this.options.rate);
+      this.slip(now);
     }
     const behind = (clock - this.queue[0]!.due) * this.frameRate;
-    const leave = behind > (this.frameRate <= 45 ? 12 : 3) ? due - 1 : 0;
-    for (const item of this.queue.splice(0, leave)) item.picture.close();
-    if (leave) this.options.dropped(leave);
+    if (this.frameRate <= 45) {
+      if (behind > 12) this.slip(now);
+    } else if (behind > 3) {
+      for (const item of this.queue.splice(0, due - 1)) item.picture.close();
+      if (due > 1) this.options.dropped(due - 1);
+    }
     const item = this.queue.shift()!;
     this.options.late(Math.max(0, clock - item.due) * 1000);
     if (item.wrapped && sound) {
@@ -673,6 +677,16 @@ class Run {
     item.picture.close();
     this.fill();
   };
+
+  /** Lets the clock, and the sound with it, wait for the picture: no frame is left out. */
+  private slip(now: number): void {
+    const head = this.queue[0]!;
+    this.anchor = now - head.due * 1000;
+    this.soundBase = head.due;
+    this.soundFrom = this.index.time(head.frame);
+    this.options.slipped();
+    this.options.sound?.start(this.soundFrom, this.options.rate);
+  }
 
   /** Keeps to the sound's clock, gently where it is near. */
   private follow(now: number): void {

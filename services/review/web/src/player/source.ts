@@ -118,7 +118,7 @@ export class FrameSource {
   /** Drops what nobody waits for any more: windows around a place that has been left. */
   forget(keep: (first: number, last: number) => boolean = () => false): void {
     for (const job of [...this.waiting, ...this.running]) {
-      if (job.waits.size || keep(job.first, job.last)) continue;
+      if (job.waits.size || job.priority !== Priority.Window || keep(job.first, job.last)) continue;
       job.abort.abort();
       const place = this.waiting.indexOf(job);
       if (place >= 0) this.waiting.splice(place, 1);

@@ -1,0 +1,124 @@
+"""Every page in both themes: nothing serious for axe, at 1280x720 and on a tablet; and a picture of each for the docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import axe_playwright_python
+import pytest
+
+from contracts.events.v1 import clip as events
+from contracts.values import Deliverable, DeliverableFile, FrameRange, Verdict
+from tests.support.browser import open_review, wait_for
+
+SCREENS = Path(__file__).parents[2] / "docs/screens"
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+MOST_NODES = 6000
+"""Elements on a page. Axe's time grows with them, so pages keep their lists short."""
+
+RUN_AXE = """
+() => Promise.race([
+  axe.run(document, { resultTypes: ['violations'], iframes: false, elementRef: false }).then((found) =>
+    found.violations.map((violation) => ({
+      id: violation.id, impact: violation.impact,
+      nodes: violation.nodes.slice(0, 3).map((node) => [node.html.slice(0, 300), node.failureSummary]),
+    }))),
+  new Promise((_, fail) => setTimeout(() => fail(new Error('axe took more than 25 s')), 25000)),
+])
+"""
+"""Only what is wrong leaves the page: axe's whole result of a page is large enough to stop its driver."""
+
+PAGES = ["queue", "queue-clips", "review", "video", "search", "deliverables", "submit", "ops", "ops-failures",
+         "ops-letters", "ops-trace", "help", "palette"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stocked(site, film, numbers, tmp_path_factory):
+    """A site in which something has happened: decisions, deliveries, hundreds of failures."""
+    site.video(numbers, [100, 200], "Numbers to count by")
+    video = site.video(film, [22, 41, 60, 83, 104, 131, 158, 187, 215], "Big Buck Bunny, ten seconds")
+    clips = site.get(f"/api/videos/{video}")["clips"]
+
+    def decide(command, *chosen, **more):
+        body = {"command": command, "clips": [clip["id"] for clip in chosen], **more}
+        return site.post(f"/api/videos/{video}/edits", {**body, "versions": [clip["version"] for clip in chosen]})
+
+    decide("approve", clips[0])
+    decide("skip", clips[1])
+    decide("group", clips[3], clips[4])
+    noted = decide("note", clips[5], note="The wing blurs here")["clips"][0]
+    decide("tag", noted, add=["bird", "sky"], remove=[])
+    deliver(site, video, clips[0], film)
+    site.fail_work(400)
+    return video, [clip["id"] for clip in clips]
+
+
+def deliver(site, video, clip, film):
+    """What export says of an approved clip, with files that are there."""
+    files = {
+        "clip.mp4": site.store.put_file(film.made.proxy, f"clips/{clip['id']}/clip.mp4", "video/mp4"),
+        "poster.jpg": site.store.put_file(film.made.sprites.sheets[0], f"clips/{clip['id']}/poster.jpg", "image/jpeg"),
+    }
+    report = b'{"qc": {"findings": [{"check": "loudness", "verdict": "warn", "message": "2 LU below the target."}]}}'
+    manifest = site.store.put_bytes(report, f"clips/{clip['id']}/manifest.json", "application/json")
+    bundle = Deliverable(
+        profile="delivery-h264",
+        manifest=manifest,
+        files=tuple(
+            DeliverableFile(role="video" if name.endswith("mp4") else "poster", name=name, object=stored)
+            for name, stored in files.items()
+        ),
+        verdict=Verdict.WARN,
+    )
+    site.tell(
+        events.ClipExported(
+            video_id=UUID(video),
+            clip_id=UUID(clip["id"]),
+            run=1,
+            frames=FrameRange(start=clip["start_frame"], end=clip["end_frame"]),
+            title="A film",
+            deliverables=(bundle,),
+        )
+    )
+    site.wait(lambda: site.get(f"/api/clips/{clip['id']}")["deliverables"], "the delivered clip")
+
+
+def show(page, name, video, clips):
+    """Goes to a page and waits until it has come to rest."""
+    if name in ("review", "help", "palette"):
+        open_review(page, video, clips[5])
+        page.evaluate("() => window.__player.seek(window.__player.in + 9)")
+        wait_for(page, "() => window.__player.source.loaded(131, 158).length > 0")
+        if name != "review":
+            page.keyboard.press({"help": "Shift+Slash", "palette": "Control+KeyK"}[name])
+            page.wait_for_selector("dialog[open]")
+    else:
+        address = {
+            "queue-clips": "#/queue?show=clips",
+            "video": f"#/video/{video}",
+            "ops-failures": "#/ops/failures",
+            "ops-letters": "#/ops/letters",
+            "ops-trace": f"#/ops/trace?clip={clips[0]}",
+        }.get(name, f"#/{name}")
+        page.goto("/" + address)
+    page.wait_for_selector("main h1, .review, main .empty")
+    wait_for(page, "() => document.querySelector('.link.live') && !document.body.innerText.includes('Loading ')")
+    wait_for(page, "() => [...document.images].every((image) => image.complete || image.loading === 'lazy')")
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_serious(pages, stocked, theme, name, request):
+    video, clips = stocked
+    page = pages(color_scheme=theme)
+    show(page, name, video, clips)
+    assert page.evaluate("() => document.querySelectorAll('*').length") < MOST_NODES
+    # A script element would be refused by the page's own policy, and rightly.
+    page.evaluate(AXE)
+    found = page.evaluate(RUN_AXE)
+    assert [violation for violation in found if violation["impact"] in ("serious", "critical")] == []
+    if request.config.getoption("--screens"):
+        SCREENS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENS / f"{name}-{theme}.jpg", type="jpeg", quality=72)
