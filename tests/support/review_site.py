@@ -217,13 +217,28 @@ class ReviewSite:
         with ThreadPoolExecutor(1) as beside:
             beside.submit(lambda: asyncio.run(publish(self.broker.address, *told))).result(timeout=60)
 
-    def fail_work(self, count: int) -> None:
-        """Fills the operators' lists: failed work and dead letters."""
+    def fail_work(self, count: int, video: str) -> None:
+        """Fills the operators' lists: dead letters and failed work."""
         self.rows(
             'INSERT INTO review.dead_letter (id, consumers, topic, partition, "offset", code, reason, key, value, headers,'
             " recorded_at) SELECT gen_random_uuid(), ARRAY['export'], 'clips', 0, n, 'contracts.unreadable',"
             " 'The message is no event; mend its producer and publish it again.', 'k', 'not json', '[]', now()"
             " FROM generate_series(1, %s) AS n",
+            count,
+        )
+        error = {
+            "stage": "export",
+            "error_class": "permanent",
+            "code": "media.corrupt",
+            "message": "The file is damaged from frame 211 on; get a whole copy and submit it again.",
+            "attempts": 3,
+        }
+        self.rows(
+            "INSERT INTO review.work (id, kind, dedupe_key, video_id, input, state, attempts, error, created_at, started_at,"
+            " finished_at) SELECT gen_random_uuid(), 'render', 'planted-' || n, %s, '{}', 'failed', 3, %s,"
+            " now() - interval '1 minute', now() - interval '50 seconds', now() FROM generate_series(1, %s) AS n",
+            video,
+            json.dumps(error),
             count,
         )
 

@@ -109,7 +109,7 @@ def test_a_verdict_shows_the_next_clip_at_once(page, site, numbers):
                 (number + 1) * 20,
             )
         )
-    assert sorted(waits)[8] < 50 * SLACK, waits
+    assert median(waits) < 50 * SLACK, waits
 
 
 def test_two_people_see_each_others_edits(pages, site, numbers):
