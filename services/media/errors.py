@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import av
+from av.codec.codec import UnknownCodecError
 
 from contracts.errors import HeatersError, Permanent, Transient
 
@@ -139,7 +140,8 @@ def explained(error: av.FFmpegError | OSError | MemoryError | ValueError, doing:
         return UnsupportedCodec(
             f"No decoder here understands the stream ({doing}). Convert it to H.264 or H.265 first."
         )
-    if isinstance(error, (av.error.EncoderNotFoundError, av.error.OptionNotFoundError, av.error.MuxerNotFoundError)):
+    missing = (av.error.EncoderNotFoundError, av.error.OptionNotFoundError, av.error.MuxerNotFoundError)
+    if isinstance(error, (UnknownCodecError, *missing)):
         return EncodingFailed(
             f"This build of the codec library lacks what is needed for {doing}. Install the pinned version of PyAV.",
             code="media.encoder_missing",
@@ -164,5 +166,5 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except HeatersError:
         raise
-    except (av.FFmpegError, OSError, MemoryError) as error:
+    except (av.FFmpegError, OSError, MemoryError, UnknownCodecError) as error:
         raise explained(error, doing) from error
