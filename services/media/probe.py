@@ -400,6 +400,7 @@ def _proved(
         audio_streams=len(container.streams.audio),
         subtitle_streams=len(container.streams.subtitles),
     )
+    findings += _choices(container, video, audio if audio_facts is not None else None)
     return Probe(
         facts=facts,
         bytes=size,
@@ -413,6 +414,32 @@ def _proved(
         tags={key.lower()[:100]: value[:1000] for key, value in sorted(container.metadata.items())[:100]},
         findings=tuple(findings),
     )
+
+
+def _choices(container: InputContainer, video: VideoStream, audio: AudioStream | None) -> list[Finding]:
+    """Says which track was taken where a file holds several, and which there were."""
+    findings = []
+    moving = [stream for stream in container.streams.video if is_moving_picture(stream)]
+    if len(moving) > 1:
+        held = ", ".join(f"{stream.index} ({stream.width}x{stream.height})" for stream in moving[:20])
+        findings.append(
+            Finding(
+                code="media.video_track_chosen",
+                message=f"Of {len(moving)} video tracks, {held}, the clips are cut from {video.index}.",
+            )
+        )
+    if audio is not None and len(container.streams.audio) > 1:
+        held = ", ".join(
+            f"{stream.index} ({stream.language or 'no language'}, {stream.channels} channels)"
+            for stream in container.streams.audio[:20]
+        )
+        findings.append(
+            Finding(
+                code="media.audio_track_chosen",
+                message=f"Of {len(container.streams.audio)} audio tracks, {held}, {audio.index} is heard.",
+            )
+        )
+    return findings
 
 
 def _promised(pts: NDArray[np.int64], keys: NDArray[np.int8]) -> int:

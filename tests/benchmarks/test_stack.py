@@ -34,21 +34,31 @@ def idle(tmp_path_factory) -> LiveStack:
         stack.down()
 
 
-def test_hop_from_outbox_commit_to_handler_start(idle):
+@pytest.fixture(scope="module")
+def workless(tmp_path_factory) -> LiveStack:
+    """A stack that hears and says everything, and does none of the work."""
+    stack = LiveStack(tmp_path_factory.mktemp("workless"), {"HEATERS_WORKER_CONCURRENCY": "0"})
+    stack.up()
+    try:
+        yield stack
+    finally:
+        stack.down()
+
+
+def test_hop_from_outbox_commit_to_handler_start(workless):
     """Requests over HTTP go from review's outbox to ingest, and ingest's answers back: each span tells its hop."""
-    with httpx.Client(base_url=idle.url("review"), timeout=30) as review:
+    with httpx.Client(base_url=workless.url("review"), timeout=30) as review:
         for _ in range(60):
-            # Refused at once, so that nothing but the two hops is at work.
+            # Nobody works on it, so that nothing but the two hops is at work.
             request = {
                 "source": {"kind": "object", "key": f"uploads/none/{uuid4().hex}.mp4"},
-                "options": {"mastering": "approved"},
                 "idempotency_key": uuid4().hex,
             }
             review.post("/api/requests", json=request).raise_for_status()
             time.sleep(0.4)
     time.sleep(3)
     for name in ("heaters.ingest.requested.v1", "heaters.video.accepted.v1"):
-        rows = idle.query(
+        rows = workless.query(
             "SELECT (attributes->>'heaters.hop_seconds')::float * 1000 AS hop FROM telemetry.span "
             "WHERE kind = 'consumer' AND name = %s ORDER BY started_at",
             f"accept {name}",

@@ -24,8 +24,8 @@ from services.media.review_media import make_review_media
 from tests.support.prepared import Prepared, footage, prepare
 from tests.support.source_matrix import MATRIX, make_source, number_in, numbers_of
 
-CLIPS_EACH = (1, 30)
-"""Random clips of each source: as a rule, and in full."""
+CLIPS_EACH, CLIPS_OF_HDR = (1, 32), (1, 2)
+"""Random clips of each source: as a rule, and in full. Tone mapping makes a second of work before the first frame."""
 
 LONGEST = 7
 DELIVERIES = tuple(name for name in sorted(PROFILES) if name != "archive-ffv1")
@@ -39,7 +39,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_the_matrix_is_as_large_as_promised() -> None:
     assert len(MATRIX) >= 24
-    assert len(MATRIX) * CLIPS_EACH[1] >= 1000
+    assert sum(clips_of(name)[1] for name in MATRIX) >= 1000
 
 
 def test_every_frame_has_its_number_and_time_in_the_proxy(made: Prepared) -> None:
@@ -83,6 +83,10 @@ def test_the_master_holds_the_sources_own_decode_bit_for_bit(made: Prepared) -> 
         assert yardstick.hexdigest() == made.master.frames_sha256
 
 
+def clips_of(name: str) -> tuple[int, int]:
+    return CLIPS_OF_HDR if name.startswith("hdr") else CLIPS_EACH
+
+
 def random_ranges(made: Prepared, count: int) -> list[FrameRange]:
     choose = random.Random(made.name)
     ranges = []
@@ -95,7 +99,7 @@ def random_ranges(made: Prepared, count: int) -> list[FrameRange]:
 @pytest.mark.scaled
 def test_random_clips_hold_exactly_their_frames_in_every_kind_of_export(made: Prepared, tmp_path: Path, scale) -> None:
     """Each clip as an archive, bit for bit, and in one of the delivery profiles in turn; cut from the master and the source."""
-    ranges = random_ranges(made, scale(*CLIPS_EACH))
+    ranges = random_ranges(made, scale(*clips_of(made.name)))
     turn = random.Random(made.name).randrange(len(DELIVERIES))
     cuts = []
     for place, frames in enumerate(ranges):

@@ -15,7 +15,7 @@ import pytest
 
 from contracts.manifest import SCHEMA_NAME
 from contracts.publish import document_schema
-from tests.support.media_files import FIXTURES
+from tests.support.media_files import FIXTURES, unique
 
 GOOD = sorted(
     path for path in FIXTURES.iterdir() if path.suffix in {".mp4", ".webm", ".ts"} and "corrupt" not in path.name
@@ -188,3 +188,21 @@ def test_nothing_half_written_is_left_of_what_was_refused(refused, stack):
     ids = [video["id"] for video in document["videos"][:-1] if video["id"]]
     left = [key for key in stack.store().list("videos/") for video_id in ids if video_id in key]
     assert [key for key in left if "/source/" not in key] == []
+
+
+def test_with_the_policy_approved_each_clip_is_cut_from_a_master_of_its_own_frames(stack, out, tmp_path):
+    path = unique(FIXTURES / "exo_av1_aac_1080x720.mp4", tmp_path)
+    document = stack.run(path, "--mastering", "approved", out=out)
+    (video,) = document["videos"]
+    assert {clip["state"] for clip in video["clips"]} == {"embedded"}
+    rows = stack.query(
+        "SELECT kind, state, clip_id FROM preprocess.work WHERE video_id = %s ORDER BY kind", video["id"]
+    )
+    assert [(row["kind"], row["state"]) for row in rows] == [("part", "done")] * len(video["clips"]) + [
+        ("proxy", "done")
+    ]
+    for clip in video["clips"]:
+        manifest = json.loads(Path(clip["deliverables"][0]["manifest"]).read_text())
+        assert manifest["lineage"]["master"]["key"].startswith(f"clips/{clip['id']}/master/")
+        delivered = next(file for file in clip["deliverables"][0]["files"] if file["role"] == "video")
+        assert decoded_frames(Path(delivered["path"])) == clip["end_frame"] - clip["start_frame"]
