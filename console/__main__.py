@@ -52,7 +52,7 @@ Profiles = Annotated[
 ]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="Tag of the video; may be repeated.")]
 Title = Annotated[str | None, typer.Option(help="Title of the video; the file's name without it.")]
-Detector = Annotated[str | None, typer.Option(help="Shot detector: adaptive, content or histogram.")]
+Detector = Annotated[str | None, typer.Option(help="Shot detector: adaptive, content, histogram, transnetv2 or fused.")]
 Mastering = Annotated[str | None, typer.Option(help="What gets a lossless master: eager (all), approved, or none.")]
 Captions = Annotated[
     list[str] | None, typer.Option("--captions", help="Caption language to keep, for example en; may be repeated.")

@@ -16,6 +16,7 @@ does not grow with the video. Reading needs NumPy alone.
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from array import array
 from dataclasses import dataclass
@@ -53,6 +54,18 @@ def load_features(data: bytes | BinaryIO) -> Features:
         return Features(frames=arrays["frames"], **{name: arrays[name] for name in _STATISTICS})
 
 
+def map_frames(path: Path, scratch: Path) -> NDArray[np.uint8]:
+    """The small frames alone, laid out in the folder ``scratch`` and mapped from there.
+
+    So a film of any length takes no more memory than what is looked at; the array is as in the module's table.
+    """
+    laid_out = scratch / "frames.npy"
+    with zipfile.ZipFile(path) as bundle, bundle.open("frames.npy") as member, laid_out.open("wb") as rows:
+        shutil.copyfileobj(member, rows, 1 << 20)
+    mapped: NDArray[np.uint8] = np.load(laid_out, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
 class FeatureWriter:
     """Writes rows as they come; leave the context to finish the file."""
 
@@ -75,13 +88,14 @@ class FeatureWriter:
         signed = small.astype(np.int16)
         change = 0 if self._before is None else int(np.abs(signed - self._before).sum(dtype=np.int64))
         self._before = signed
-        lines = luma[::4].astype(np.int16)
-        steps = np.abs(np.diff(lines, axis=1))
+        left, right = luma[::4, :-1], luma[::4, 1:]
+        # In bytes throughout, which a processor takes by the dozen; columns before rows, lest a sum overflow.
+        steps = (np.maximum(left, right) - np.minimum(left, right)).sum(axis=0, dtype=np.uint32)
         self._keep("luma_mean", total / pixels / 1000)
         self._keep("luma_std", variance**0.5 / pixels / 1000)
         self._keep("saturation", int((small.max(axis=2).astype(np.int64) - small.min(axis=2)).sum()) / pixels)
         self._keep("difference", change / signed.size)
-        self._keep("sharpness", int(steps.sum(dtype=np.int64)) / max(1, steps.size))
+        self._keep("sharpness", int(steps.sum(dtype=np.int64)) / max(1, left.size))
         self.count += 1
 
     def _keep(self, name: str, value: float) -> None:

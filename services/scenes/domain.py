@@ -102,7 +102,7 @@ class Boundary:
 
 
 def place_boundaries(transitions: Sequence[Transition], luma: Sequence[float]) -> list[Boundary]:
-    """One boundary for each transition: at the cut, or in the middle of a fade's darkest stretch.
+    """One boundary for each transition: at the cut, or in the middle of a fade's darkest stretch (its lightest, through white).
 
     Any other gradual transition is parted in its middle. ``luma`` is the mean luma of every frame.
     """
@@ -112,13 +112,21 @@ def place_boundaries(transitions: Sequence[Transition], luma: Sequence[float]) -
         if each.kind is TransitionKind.CUT:
             frame = start
         elif each.kind is TransitionKind.FADE:
-            darkest = min(luma[start:end])
-            dark = [at for at in range(start, end) if luma[at] <= darkest + 1.0]
-            frame = dark[len(dark) // 2]
+            frame = _middle_of_fade(start, end, luma)
         else:
             frame = (start + end) // 2
         boundaries.append(Boundary(frame, each.confidence))
     return boundaries
+
+
+def _middle_of_fade(start: int, end: int, luma: Sequence[float]) -> int:
+    """The middle of its darkest stretch, or of its lightest when it goes through white."""
+    levels = luma[start:end]
+    outer = (levels[0], levels[-1])
+    through_white = max(levels) - max(outer) > min(outer) - min(levels)
+    extreme = max(levels) if through_white else min(levels)
+    flat = [start + at for at, level in enumerate(levels) if abs(level - extreme) <= 1.0]
+    return flat[len(flat) // 2]
 
 
 def tile(frames: int, boundaries: Sequence[Boundary], tiling: Tiling) -> tuple[FrameRange, ...]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from services.chassis.settings import ChassisSettings
-from services.scenes.detectors.declared import ADAPTIVE, CONTENT, HISTOGRAM, Declaration, Parameters
+from services.scenes.detectors.declared import (
+    ADAPTIVE,
+    CONTENT,
+    FUSED,
+    HISTOGRAM,
+    TRANSNETV2,
+    Declaration,
+    Parameters,
+)
 from services.scenes.domain import Grouping, Tiling
 
 Changes = dict[str, float | int | bool]
@@ -30,6 +38,11 @@ class Settings(ChassisSettings):
         {}, description='Parameters of "histogram" that differ from its defaults, as JSON.'
     )
 
+    scenes_transnetv2: Changes = Field(
+        {}, description='Parameters of "transnetv2" that differ from its defaults, as JSON.'
+    )
+    scenes_fused: Changes = Field({}, description='Parameters of "fused" that differ from its defaults, as JSON.')
+
     @field_validator("scenes_adaptive")
     @classmethod
     def _fit_adaptive(cls, changes: Changes) -> Changes:
@@ -46,6 +59,18 @@ class Settings(ChassisSettings):
     @classmethod
     def _fit_histogram(cls, changes: Changes) -> Changes:
         HISTOGRAM.parameters.model_validate(changes)
+        return changes
+
+    @field_validator("scenes_transnetv2")
+    @classmethod
+    def _fit_transnetv2(cls, changes: Changes) -> Changes:
+        TRANSNETV2.parameters.model_validate(changes)
+        return changes
+
+    @field_validator("scenes_fused")
+    @classmethod
+    def _fit_fused(cls, changes: Changes) -> Changes:
+        FUSED.parameters.model_validate(changes)
         return changes
 
     @model_validator(mode="after")
@@ -69,5 +94,7 @@ class Settings(ChassisSettings):
             ADAPTIVE.name: self.scenes_adaptive,
             CONTENT.name: self.scenes_content,
             HISTOGRAM.name: self.scenes_histogram,
+            TRANSNETV2.name: self.scenes_transnetv2,
+            FUSED.name: self.scenes_fused,
         }
         return detector.parameters.model_validate(changes.get(detector.name, {}))

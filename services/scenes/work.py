@@ -10,7 +10,7 @@ from contracts.errors import Permanent
 from contracts.events.v2.video import Detector as DetectorUsed
 from services.chassis.desk import Desk
 from services.chassis.objects import ObjectStore
-from services.media.features import load_features
+from services.media.features import map_frames
 from services.scenes.detectors.declared import DECLARED
 from services.scenes.detectors.interface import (
     Detector,
@@ -66,7 +66,7 @@ def detect_scenes(order: DetectInput, desk: Desk) -> DetectResult:
 
 def _read_frames(order: DetectInput, desk: Desk) -> Frames:
     path = desk.objects.fetch(order.features, desk.scratch / "features.npz")
-    frames: Frames = load_features(path.read_bytes()).frames
+    frames: Frames = map_frames(path, desk.scratch)
     if len(frames) != order.frames:
         raise Permanent(
             f"The features hold {len(frames)} pictures, but the video has {order.frames} frames. "

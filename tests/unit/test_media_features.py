@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.media.features import FeatureWriter, load_features
+from services.media.features import FeatureWriter, load_features, map_frames
 
 
 def rows(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -35,3 +35,12 @@ def test_rows_come_back_as_they_were_written(tmp_path):
 def test_the_same_frames_give_the_same_bytes_and_nothing_else_is_left(tmp_path):
     assert written(tmp_path / "a.npz", rows(3)) == written(tmp_path / "b.npz", rows(3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz"]
+
+
+def test_frames_alone_are_mapped_from_where_they_are_laid_out(tmp_path):
+    frames = rows(4)
+    written(tmp_path / "features.npz", frames)
+    (tmp_path / "scratch").mkdir()
+    mapped = map_frames(tmp_path / "features.npz", tmp_path / "scratch")
+    assert isinstance(mapped, np.memmap)
+    assert np.array_equal(mapped, np.stack([small for small, _ in frames]))

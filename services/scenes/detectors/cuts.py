@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.values import FrameRange, Transition, TransitionKind
-from services.scenes.detectors.declared import Parameters
+from services.scenes.detectors.declared import RuleParameters
 from services.scenes.detectors.interface import Scores, Track, certainty, in_order
 from services.scenes.detectors.luma import find_fades
 
 
-def flashes(candidates: NDArray[np.intp], curve: Track, across: Track, parameters: Parameters) -> set[int]:
+def flashes(candidates: NDArray[np.intp], curve: Track, across: Track, parameters: RuleParameters) -> set[int]:
     """Frames that a score takes for cuts but that only begin or end a flash.
 
     ``curve`` is ``[frames]``; ``across`` is ``[reach, frames]``, the difference of the pictures before and after
@@ -52,7 +52,7 @@ def without(candidates: NDArray[np.intp], dropped: set[int]) -> NDArray[np.intp]
 
 
 def to_transitions(
-    candidates: NDArray[np.intp], strength: Track, threshold: float, scores: Scores, parameters: Parameters
+    candidates: NDArray[np.intp], strength: Track, threshold: float, scores: Scores, parameters: RuleParameters
 ) -> tuple[Transition, ...]:
     """Candidate cuts, in order, as transitions.
 

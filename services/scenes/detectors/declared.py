@@ -22,18 +22,23 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     minimum_shot: Annotated[int, Field(ge=1, le=10_000, description="A cut this soon after another is dropped.")] = 8
+    fades: Annotated[bool, Field(description="Whether fades through black are looked for.")] = True
+
+
+class RuleParameters(Parameters):
+    """What a detector can be told that sees through flashes and finds fades by rule."""
+
     flash_frames: Annotated[
         int, Field(ge=0, le=FLASH_REACH, description="Longest flash to see through; 0 takes flashes for cuts.")
     ] = 3
     flash_return: Annotated[
         float, Field(ge=0, le=1, description="After a flash the picture differs by less than this share of its peak.")
     ] = 0.4
-    fades: Annotated[bool, Field(description="Whether fades through black are looked for.")] = True
     black_level: Annotated[float, Field(ge=0, le=64, description="Mean luma of a black frame, at most.")] = 10.0
     minimum_fade: Annotated[int, Field(ge=2, le=1000, description="Shortest ramp to or from black.")] = 4
 
 
-class AdaptiveParameters(Parameters):
+class AdaptiveParameters(RuleParameters):
     """As in PySceneDetect's ``AdaptiveDetector``, but for the shortest shot."""
 
     threshold: Annotated[
@@ -44,19 +49,34 @@ class AdaptiveParameters(Parameters):
     luma_only: bool = False
 
 
-class ContentParameters(Parameters):
+class ContentParameters(RuleParameters):
     """As in PySceneDetect's ``ContentDetector``, with its weights for hue, saturation and brightness."""
 
     threshold: Annotated[float, Field(gt=0, le=255)] = 27.0
     luma_only: bool = False
 
 
-class HistogramParameters(Parameters):
+class HistogramParameters(RuleParameters):
     """As in PySceneDetect's ``HistogramDetector``."""
 
     threshold: Annotated[
         float, Field(gt=0, le=1, description="Difference (1 - correlation) of neighbouring luma histograms.")
     ] = 0.2
+
+
+class TransNetParameters(RuleParameters):
+    """What TransNetV2's two probabilities must reach."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1, description="Least probability of a change's middle.")] = 0.3
+    inside_threshold: Annotated[
+        float, Field(gt=0, lt=1, description="Least probability of a frame that still belongs to the change.")
+    ] = 0.3
+
+
+class FusedParameters(Parameters):
+    """What the weighed evidence must reach."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1, description="Least probability of a frame of a change.")] = 0.4
 
 
 @dataclass(frozen=True)
@@ -72,5 +92,7 @@ class Declaration:
 ADAPTIVE = Declaration("adaptive", "1", AdaptiveParameters, "services.scenes.detectors.adaptive")
 CONTENT = Declaration("content", "1", ContentParameters, "services.scenes.detectors.content")
 HISTOGRAM = Declaration("histogram", "1", HistogramParameters, "services.scenes.detectors.histogram")
+TRANSNETV2 = Declaration("transnetv2", "1", TransNetParameters, "services.scenes.detectors.transnetv2")
+FUSED = Declaration("fused", "1", FusedParameters, "services.scenes.detectors.fused")
 
-DECLARED: dict[str, Declaration] = {each.name: each for each in (ADAPTIVE, CONTENT, HISTOGRAM)}
+DECLARED: dict[str, Declaration] = {each.name: each for each in (ADAPTIVE, CONTENT, HISTOGRAM, TRANSNETV2, FUSED)}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.values import FrameRange, Transition, TransitionKind
-from services.scenes.detectors.declared import Parameters
+from services.scenes.detectors.declared import RuleParameters
 from services.scenes.detectors.interface import Frames, Scores, Track
 
 FLAT_CONTRAST = 8.0
@@ -41,7 +41,7 @@ def luma_statistics(frames: Frames) -> tuple[Track, Track]:
     return mean, deviation
 
 
-def find_fades(scores: Scores, parameters: Parameters) -> list[Transition]:
+def find_fades(scores: Scores, parameters: RuleParameters) -> list[Transition]:
     """Fades through black: a ramp down, black, and a ramp up.
 
     A black stretch that a hard cut enters or leaves is left to the cut, and one at the video's first or last
