@@ -76,7 +76,7 @@ class TransNetParameters(RuleParameters):
 class FusedParameters(Parameters):
     """What the weighed evidence must reach."""
 
-    threshold: Annotated[float, Field(gt=0, lt=1, description="Least probability of a frame of a change.")] = 0.4
+    threshold: Annotated[float, Field(gt=0, lt=1, description="Least probability of a frame of a change.")] = 0.55
 
 
 @dataclass(frozen=True)
