@@ -508,6 +508,60 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def audit(
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Delete objects that no row knows, and have missing ones made again.")
+    ] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds for which an object may lie there before its row must be known.")
+    ] = 3600,
+    as_json: AsJson = False,
+) -> None:
+    """Holds the object store against the database: objects that no row knows, and rows whose object is missing.
+
+    \b
+      ./heaters audit
+      ./heaters audit --mend
+    """  # noqa: D301 - the mark that keeps the lines below apart.
+    from datetime import timedelta
+
+    from console import audit as audits
+    from services.chassis.objects import open_store
+    from services.chassis.settings import ChassisSettings, load
+
+    with _database() as connection:
+        os.environ.update(stack.access(find_home()).settings)
+        objects = open_store(load(ChassisSettings))
+        found = audits.examine(connection, objects, grace=timedelta(seconds=grace))
+        mended = audits.mend(connection, objects, found) if mend else None
+    if as_json:
+        _print_json(
+            {
+                "objects": found.objects,
+                "due": found.due,
+                "orphans": [{"key": each.key, "size": each.size, "modified": each.modified} for each in found.orphans],
+                "missing": [
+                    {
+                        "key": each.key,
+                        "service": each.maker.service,
+                        "kind": each.maker.kind,
+                        "work_id": each.maker.work_id,
+                    }
+                    for each in found.missing
+                ],
+                "deleted": mended.deleted if mended else [],
+                "redone": [each.key for each in mended.redone] if mended else [],
+                "lost": [each.key for each in mended.lost] if mended else [],
+            }
+        )
+    else:
+        show.print_audit(found, mended)
+    left = mended.lost if mended is not None else (*found.orphans, *found.missing)
+    if left:
+        raise typer.Exit(1)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def test(context: typer.Context) -> None:
     """Runs the tests. What follows goes to pytest; --full gives the same tests their bigger numbers.

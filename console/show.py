@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +17,9 @@ from rich.tree import Tree
 
 from console import outcome
 from services.chassis import timeline
+
+if TYPE_CHECKING:
+    from console.audit import Findings, Mended
 
 out = Console() if sys.stdout.isatty() else Console(width=200)
 """A pipe has no width of its own; a narrow guess would break ids apart."""
@@ -260,3 +263,28 @@ def wait_message(state: Mapping[str, Any], begun: float) -> str:
     """What the stack is doing while it starts."""
     missing = [part["name"] for part in state["parts"] if part["state"] not in {"ready", "external"}]
     return f"Starting: {', '.join(missing)} ({time.monotonic() - begun:.0f} s)"
+
+
+def print_audit(found: Findings, mended: Mended | None) -> None:
+    """What an audit found, and what was done about it."""
+    out.print(f"{found.objects} objects, {found.due} of them named by finished work.", highlight=False)
+    redone = {each.key for each in mended.redone} if mended else set()
+    rows: list[tuple[object, ...]] = [
+        ("orphan", each.key, amount(each.size, "bytes"), "deleted" if mended and each.key in mended.deleted else "")
+        for each in found.orphans
+    ]
+    rows += [
+        (
+            "missing",
+            each.key,
+            f"{each.maker.service}.{each.maker.kind}",
+            ("is made again" if each.key in redone else "lost: its source is gone; submit it again") if mended else "",
+        )
+        for each in found.missing
+    ]
+    if not rows:
+        out.print("Every object is known, and every known object is there.")
+        return
+    out.print(rows_table(("WHAT", "OBJECT", "OF", "DONE"), rows))
+    if mended is None:
+        out.print("Mend both with: heaters audit --mend", highlight=False)

@@ -7,6 +7,7 @@ the ledger is claimed after the commit, and only then. Both are idempotent on id
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from opentelemetry.trace import SpanKind
+from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -41,6 +43,11 @@ _EMIT = text("""
     ON CONFLICT (id) DO NOTHING
 """)
 _WITHDRAW = text("DELETE FROM outbox WHERE id = ANY(:ids) AND published_at IS NULL RETURNING id")
+_KEYS_MADE = text("""
+    SELECT DISTINCT ref #>> '{}' FROM work, jsonb_path_query(result, '$.**.key') AS ref
+    WHERE clip_id = :clip_id AND kind = ANY(:kinds) AND result IS NOT NULL AND jsonb_typeof(ref) = 'string'
+""")
+_INPUTS = text("SELECT kind, input FROM work WHERE clip_id = :clip_id AND kind = ANY(:kinds)")
 _CANCEL = text("""
     UPDATE work SET state = 'cancelled', lease_token = NULL, lease_until = NULL, lease_owner = NULL, finished_at = :now
     WHERE state IN ('waiting', 'running')
@@ -96,6 +103,17 @@ class Ledger:
         }
         await self.session.execute(_ENQUEUE, values)
         await self.session.execute(_REVIVE, {name: values[name] for name in ("input", "traceparent", "now", "key")})
+
+    async def keys_made(self, clip_id: UUID, *jobs: Job[Any, Any]) -> tuple[str, ...]:
+        """Keys of all objects that finished work of some kinds on a clip made: those its results name, and its markers."""
+        kinds = {job.kind: job for job in jobs}
+        values = {"clip_id": clip_id, "kinds": list(kinds)}
+        found = set((await self.session.execute(_KEYS_MADE, values)).scalars())
+        for row in await self.session.execute(_INPUTS, values):
+            with contextlib.suppress(ValidationError):
+                # An order of a version that nobody reads any more has no marker that anybody knows.
+                found.add(kinds[row.kind].marker(kinds[row.kind].input.model_validate(row.input)))
+        return tuple(sorted(found))
 
     async def cancel(
         self, *, video_id: UUID | None = None, clip_id: UUID | None = None, kinds: Collection[str] = ()

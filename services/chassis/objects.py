@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,6 +33,10 @@ CHUNK = 1 << 20
 PART_BYTES = 64 << 20
 READ_AHEAD = 1 << 20
 SHA256 = "sha256"
+BATCH_KEYS = 1000
+"""S3 deletes no more keys with one call."""
+_NO_BATCH = frozenset({400, 404, 405, 411, 501})
+"""What stores answer that do not know the batch call, or not in this form."""
 UNKNOWN_SHA256 = "0" * 64
 """In place of the digest of a large object that somebody else wrote."""
 
@@ -67,6 +71,21 @@ class Piece:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Stored:
+    """An object as a listing tells of it."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class StillThere(Transient):
+    """The store goes on showing what was deleted."""
+
+    code = "objects.still_there"
+
+
 class ObjectStore(Protocol):
     """What services and work functions may do with objects."""
 
@@ -96,6 +115,9 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys under a prefix, in order."""
+
+    def entries(self, prefix: str) -> Iterator[Stored]:
+        """The same with sizes and ages. A store may list what was just deleted, and leave out what was just written."""
 
     def delete(self, keys: Iterable[str]) -> int:
         """Deletes objects; those already gone are fine. The number of keys given."""
@@ -247,14 +269,22 @@ class FolderStore:
         return ObjectRef.model_validate_json(meta.read_bytes()) if meta.exists() else None
 
     def list(self, prefix: str) -> Iterator[str]:
-        if not self._root.is_dir():
+        data = self._root / "data"
+        folder = data / prefix.rpartition("/")[0]
+        if not folder.is_dir():
             return
         keys = [
-            str(path.relative_to(self._root / "data"))
-            for path in (self._root / "data").rglob("*")
-            if path.is_file() and not path.name.startswith(".tmp-")
+            str(path.relative_to(data))
+            for path in folder.rglob("*")
+            if not path.name.startswith(".tmp-") and path.is_file()
         ]
         yield from sorted(key for key in keys if key.startswith(prefix))
+
+    def entries(self, prefix: str) -> Iterator[Stored]:
+        for key in self.list(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                found = self._data(key).stat()
+                yield Stored(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def delete(self, keys: Iterable[str]) -> int:
         count = 0
@@ -354,6 +384,7 @@ class S3Store:
         self._bucket = settings.s3_bucket
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
+        self._has_batch = True
 
     def _client_for(self, endpoint: str) -> Any:
         with self._lock:
@@ -518,14 +549,48 @@ class S3Store:
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 yield from (item["Key"] for item in page.get("Contents", ()))
 
+    def entries(self, prefix: str) -> Iterator[Stored]:
+        with _translated(prefix):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+                for item in page.get("Contents", ()):
+                    yield Stored(item["Key"], item["Size"], item["LastModified"].astimezone(UTC))
+
     def delete(self, keys: Iterable[str]) -> int:
-        count = 0
-        for key in keys:
-            # One by one: not every server knows the batch call, and some answer it only in part.
-            with _translated(key):
-                self._client.delete_object(Bucket=self._bucket, Key=_checked(key))
-            count += 1
-        return count
+        wanted = [_checked(key) for key in keys]
+        for start in range(0, len(wanted), BATCH_KEYS):
+            batch = wanted[start : start + BATCH_KEYS]
+            # What the batch call did not do, or not say that it did, is done one by one.
+            for key in batch if len(batch) == 1 else self._left_by_batch(batch):
+                with _translated(key), contextlib.suppress(ObjectMissing):
+                    self._delete_one(key)
+        return len(wanted)
+
+    def _delete_one(self, key: str) -> None:
+        with _translated(key):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def _left_by_batch(self, batch: Sequence[str]) -> Sequence[str]:
+        """Deletes many at once where the store can; the keys of which it did not say that they are gone."""
+        from botocore.exceptions import ClientError
+
+        if not self._has_batch:
+            return batch
+        try:
+            with _translated(batch[0]):
+                try:
+                    answer = self._client.delete_objects(
+                        Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in batch]}
+                    )
+                except ClientError as error:
+                    if _status(error) not in _NO_BATCH:
+                        raise
+                    self._has_batch = False
+                    return batch
+        except StoreUnavailable:
+            # Some of them may be gone; a store that cannot do many at this moment may do them singly.
+            return batch
+        gone = {item["Key"] for item in answer.get("Deleted", ())}
+        return [key for key in batch if key not in gone]
 
     def copy(self, source_key: str, target_key: str) -> ObjectRef:
         ref = self.head(source_key)
@@ -603,6 +668,34 @@ class S3Store:
             if fnmatchcase(key, pattern):
                 return {"StorageClass": storage_class}
         return {}
+
+
+def clear(objects: ObjectStore, prefixes: Sequence[str], keys: Iterable[str] = ()) -> int:
+    """Deletes everything under some prefixes, and the given keys under them, which a listing may not show yet.
+
+    Guarantees on return that nothing is listed there any more but what the store itself calls gone. What is gone already is
+    fine. The number of keys.
+
+    Raises:
+        StillThere: something stays; it is worth another try later.
+    """
+    wanted = {key for key in keys if key.startswith(tuple(prefixes))}
+    deleted: set[str] = set()
+    for _ in range(CLEARING_ROUNDS):
+        wanted |= {key for prefix in prefixes for key in objects.list(prefix)}
+        wanted -= {key for key in wanted & deleted if objects.head(key) is None}
+        if not wanted:
+            return len(deleted)
+        objects.delete(sorted(wanted))
+        deleted |= wanted
+        wanted = set()
+    left = [key for prefix in prefixes for key in objects.list(prefix) if objects.head(key) is not None]
+    if left:
+        raise StillThere(f"{len(left)} objects stay although they were deleted, {left[0]!r} first; it is tried again.")
+    return len(deleted)
+
+
+CLEARING_ROUNDS = 4
 
 
 @contextlib.contextmanager

@@ -154,7 +154,14 @@ async def accept_tagged_clip(event: ClipTagged, ledger: Ledger) -> None:
 
 
 async def _clean(video_id: UUID, clip_id: UUID, edit_id: UUID, before: store.Known, ledger: Ledger) -> None:
-    withdrawn = await ledger.cancel(clip_id=clip_id, kinds=(KEYFRAME.kind, EMBED.kind, REEMBED.kind))
+    made_by = (KEYFRAME, EMBED, REEMBED)
+    withdrawn = await ledger.cancel(clip_id=clip_id, kinds=[job.kind for job in made_by])
     if withdrawn or before.delivery is not None or before.keyframed is not None:
-        order = CleanOrder(video_id=video_id, clip_id=clip_id, edit_id=edit_id, settle=withdrawn > 0)
+        order = CleanOrder(
+            video_id=video_id,
+            clip_id=clip_id,
+            edit_id=edit_id,
+            settle=withdrawn > 0,
+            keys=await ledger.keys_made(clip_id, *made_by),
+        )
         await ledger.enqueue(CLEAN, order, key=f"clean/{clip_id}/{edit_id}", video_id=video_id, clip_id=clip_id)

@@ -15,6 +15,7 @@ import numpy as np
 
 from contracts.errors import HeatersError, Permanent
 from contracts.values import Keyframe
+from services.chassis.objects import clear
 from services.embed import spoken
 from services.embed.compute import compute_of
 from services.embed.domain import strategies
@@ -174,9 +175,5 @@ def clean_clip(order: CleanOrder, desk: Desk) -> CleanResult:
         with desk.step("settle"):
             time.sleep(desk.settings.worker_lease.total_seconds())
     with desk.step("delete"):
-        for prefix in clean_prefixes(order):
-            keys = list(desk.objects.list(prefix))
-            if keys:
-                desk.objects.delete(keys)
-            desk.progress(len(keys), unit="objects")
+        clear(desk.objects, clean_prefixes(order), order.keys)
     return CleanResult(clip_id=order.clip_id)

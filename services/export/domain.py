@@ -172,6 +172,9 @@ class CleanInput(Value):
     settle_seconds: Annotated[
         int, Field(ge=0, le=600, description="How long an export that was withdrawn meanwhile may still write.")
     ] = 0
+    keys: Annotated[
+        tuple[str, ...], Field(description="What is known to have been made; a listing may not show it yet.")
+    ] = ()
 
     @property
     def prefix(self) -> str:

@@ -53,6 +53,7 @@ async def accept_decision(event: ClipApproved | ClipArchived | ClipEditUndone, l
             clip_id=event.clip_id,
             version=facts.archived,
             settle_seconds=SETTLE_SECONDS if withdrawn else 0,
+            keys=await ledger.keys_made(event.clip_id, EXPORT),
         )
         key = f"clean:{event.clip_id}:{facts.archived}"
         await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id)

@@ -30,6 +30,7 @@ from contracts.manifest import (
 )
 from contracts.values import Deliverable, DeliverableFile, FrameRange, ObjectRef, Verdict
 from services.chassis.desk import Desk
+from services.chassis.objects import clear
 from services.export.domain import (
     CleanInput,
     CleanResult,
@@ -543,8 +544,5 @@ def clean_clip(order: CleanInput, desk: Desk) -> CleanResult:
     if order.settle_seconds:
         with desk.step("let a withdrawn export end"):
             time.sleep(order.settle_seconds)
-    keys = list(desk.objects.list(order.prefix))
-    for done in range(0, len(keys), 1000):
-        desk.objects.delete(keys[done : done + 1000])
-        desk.progress(min(done + 1000, len(keys)), len(keys), unit="objects", phase="clean")
-    return CleanResult(objects=len(keys))
+    with desk.step("delete"):
+        return CleanResult(objects=clear(desk.objects, [order.prefix], order.keys))

@@ -57,6 +57,9 @@ class FakeLedger:
             self.causes.append(cause)
         return event_id
 
+    async def keys_made(self, clip_id, *jobs) -> tuple[str, ...]:
+        return ()
+
     async def cancel(self, *, video_id=None, clip_id=None, kinds=()) -> int:
         if video_id is None and clip_id is None:
             raise ValueError("cancel() wants a video or a clip")
