@@ -45,6 +45,11 @@ letters = typer.Typer(
 )
 app.add_typer(letters, name="dead-letters")
 app.add_typer(profiles.app, name="profiles")
+tokens = typer.Typer(
+    no_args_is_help=True,
+    help="Tokens for people and programs that reach the review page from other machines: create, list or revoke them.",
+)
+app.add_typer(tokens, name="token")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Profiles = Annotated[
@@ -381,6 +386,82 @@ def discard_letter(letter: Annotated[UUID, typer.Argument(metavar="ID")]) -> Non
     """Gives the message up; it stays on record."""
     _review().post(f"/api/dead-letters/{letter}/discard")
     show.note("discarded")
+
+
+@tokens.command("create")
+def create_token(
+    name: Annotated[str, typer.Argument(help="Whose it is; edits made with it are kept under this name.")],
+    role: Annotated[
+        str, typer.Option(help="What it may do: viewer (look), reviewer (edit, submit), operator (everything).")
+    ] = "reviewer",
+    days: Annotated[
+        int | None, typer.Option(min=1, help="How long it lasts; until it is revoked without this.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Makes a token and shows it, this once.
+
+    \b
+      ./heaters token create ann
+      ./heaters token create dashboard --role viewer --days 90
+    """  # noqa: D301 - the mark that keeps the lines below apart.
+    made = _review().post("/api/tokens", {"name": name, "role": role, **({"days": days} if days else {})})
+    if as_json:
+        _print_json(made)
+        return
+    show.note(f"{made['role']} {made['name']}, id {made['id']}; keep it, it is not shown again")
+    show.out.print(made["token"], highlight=False, markup=False, soft_wrap=True)
+
+
+@tokens.command("list")
+def list_tokens(as_json: AsJson = False) -> None:
+    """Lists the tokens, the newest first; what opens anything is never shown again."""
+    found = _review().get("/api/tokens")["tokens"]
+    if as_json:
+        _print_json({"tokens": found})
+    elif not found:
+        show.out.print("There are no tokens.")
+    else:
+        cells = [
+            (row["id"], row["name"], row["role"], row["created_at"], row["expires_at"] or "", row["revoked_at"] or "")
+            for row in found
+        ]
+        show.out.print(show.rows_table(("ID", "NAME", "ROLE", "MADE", "ENDS", "REVOKED"), cells))
+
+
+@tokens.command("revoke")
+def revoke_token(token: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
+    """Makes a token worthless."""
+    _review().delete(f"/api/tokens/{token}")
+    show.note("revoked")
+
+
+@app.command()
+def interchange(
+    video: Annotated[UUID, typer.Argument(help="The video's id; heaters status and the review page show it.")],
+    kind: Annotated[str, typer.Option("--format", help="otio, edl, fcpxml or csv.")] = "otio",
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only clips in this state, for example review_approved; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; stdout without it.")] = None,
+) -> None:
+    """Writes a video's clips for other programs: OpenTimelineIO, CMX3600 EDL, FCPXML or CSV.
+
+    \b
+      ./heaters interchange 3f0c9a52-… --format edl --out talk.edl
+    """  # noqa: D301 - the mark that keeps the lines below apart.
+    from urllib.parse import urlencode
+
+    from console.api import path_of
+
+    query = urlencode([("state", each) for each in state or ()])
+    path = path_of("api", "videos", video, "interchange", kind) + (f"?{query}" if query else "")
+    data = _review().fetch("GET", path)
+    if out is None:
+        sys.stdout.buffer.write(data)
+    else:
+        out.write_bytes(data)
+        show.note(f"wrote {out}")
 
 
 @app.command()

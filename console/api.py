@@ -42,7 +42,16 @@ class Api:
         return self.call("POST", path, json.dumps(body or {}).encode(), "application/json")
 
     def call(self, method: str, path: str, body: bytes | None = None, content_type: str = "") -> Any:
-        """One request, tried once more when a kept connection proves closed. Raises ``ApiError``."""
+        """The JSON answer to one request. Raises ``ApiError``."""
+        data = self.fetch(method, path, body, content_type)
+        return json.loads(data) if data else None
+
+    def delete(self, path: str) -> None:
+        """Has what lies under a path deleted."""
+        self.fetch("DELETE", path)
+
+    def fetch(self, method: str, path: str, body: bytes | None = None, content_type: str = "") -> bytes:
+        """The answer to one request, tried once more when a kept connection proves closed. Raises ``ApiError``."""
         headers = {"Accept": "application/json"}
         if content_type:
             headers["Content-Type"] = content_type
@@ -59,7 +68,7 @@ class Api:
             message = f"{self.address} does not answer ({error}); see what is running with: heaters status"
             raise ApiError(message) from error
 
-    def _call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
+    def _call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
         if self._connection is None:
             kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
             self._connection = kind(self._parts.netloc, timeout=self._patience)
@@ -68,7 +77,7 @@ class Api:
         data = answer.read()
         if answer.status >= 400:
             raise _problem(answer.status, data, f"{self.address}{path}")
-        return json.loads(data) if data else None
+        return data
 
     def close(self) -> None:
         """Ends the kept connection."""

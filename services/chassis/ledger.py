@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -142,25 +142,41 @@ class Ledger:
         traceparent: str | None = None,
     ) -> UUID:
         """Puts an event into the outbox, not to be published before ``release_at``. Its id, the same for the same cause."""
-        event_id = derived_id("event", self.source, cause or self.cause, event.TYPE, event.subject)
+        event_id, row = self._waiting(event, cause or self.cause, release_at, traceparent)
+        await self.session.execute(_EMIT, row)
+        return event_id
+
+    async def emit_all(
+        self, events: Sequence[tuple[Event, str, str]], *, release_at: datetime | None = None
+    ) -> list[UUID]:
+        """Puts several events into the outbox in one go, each with its cause and its ``traceparent``. Their ids."""
+        waiting = [self._waiting(event, cause, release_at, traceparent) for event, cause, traceparent in events]
+        if waiting:
+            await self.session.execute(_EMIT, [row for _, row in waiting])
+        return [event_id for event_id, _ in waiting]
+
+    def id_of(self, event: Event, cause: str) -> UUID:
+        """The id under which an event of that cause goes out."""
+        return derived_id("event", self.source, cause, event.TYPE, event.subject)
+
+    def _waiting(
+        self, event: Event, cause: str, release_at: datetime | None, traceparent: str | None
+    ) -> tuple[UUID, dict[str, Any]]:
+        event_id = self.id_of(event, cause)
         context = self._sent_from(event, event_id, self.traceparent if traceparent is None else traceparent)
         message = to_kafka(event, event_id=event_id, source=self.source, time=self.now, traceparent=context)
         aggregatetype, _, aggregateid = event.subject.partition("/")
-        await self.session.execute(
-            _EMIT,
-            {
-                "id": event_id,
-                "aggregatetype": aggregatetype,
-                "aggregateid": aggregateid,
-                "type": event.TYPE,
-                "payload": message.value,
-                "key": message.key,
-                "headers": json.dumps([[name, base64.b64encode(raw).decode()] for name, raw in message.headers]),
-                "now": self.now,
-                "release_at": release_at,
-            },
-        )
-        return event_id
+        return event_id, {
+            "id": event_id,
+            "aggregatetype": aggregatetype,
+            "aggregateid": aggregateid,
+            "type": event.TYPE,
+            "payload": message.value,
+            "key": message.key,
+            "headers": json.dumps([[name, base64.b64encode(raw).decode()] for name, raw in message.headers]),
+            "now": self.now,
+            "release_at": release_at,
+        }
 
     def start_trace(self, name: str, chosen: str, attributes: Mapping[str, Any]) -> str:
         """Opens a trace of the given id, linked to the one at hand. Its ``traceparent``, to emit events under."""

@@ -102,7 +102,7 @@ class ObjectStore(Protocol):
         """Bytes ``[start, end)``, cut at the object's end."""
 
     def get_piece(self, key: str, start: int, end: int) -> Piece:
-        """Bytes ``[start, end)``, cut at the object's end, and what object they are of; ``start`` lies inside it."""
+        """Bytes ``[start, end)`` and what object they are of. None of an object that is shorter than ``end``."""
 
     def fetch(self, ref: ObjectRef, path: Path, *, progress: Progress | None = None) -> Path:
         """Downloads to a path and proves size and SHA-256; ``ObjectDamaged`` if they differ."""
@@ -246,11 +246,10 @@ class FolderStore:
             return file.read(max(0, end - start))
 
     def get_piece(self, key: str, start: int, end: int) -> Piece:
-        data = self.get_range(key, start, end)
         ref = self.head(key)
         if ref is None:
             raise _missing(key)
-        return Piece(data, ref.size, ref.sha256)
+        return Piece(self.get_range(key, start, end) if end <= ref.size else b"", ref.size, ref.sha256)
 
     def fetch(self, ref: ObjectRef, path: Path, *, progress: Progress | None = None) -> Path:
         shutil.copyfile(self._existing(ref.key), path)
@@ -483,18 +482,27 @@ class S3Store:
                 return self._get_range(key, start, cut) if start < cut < end else b""
 
     def get_piece(self, key: str, start: int, end: int) -> Piece:
+        from botocore.exceptions import ClientError
+
+        data, total, sha256 = b"", "", None
         with _translated(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=_checked(key), Range=f"bytes={start}-{end - 1}")
-            data: bytes = answer["Body"].read()
-        total = answer.get("ContentRange", "").rpartition("/")[2]
-        sha256 = answer.get("Metadata", {}).get(SHA256)
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=_checked(key), Range=f"bytes={start}-{end - 1}"
+                )
+                data = answer["Body"].read()
+                total = answer.get("ContentRange", "").rpartition("/")[2]
+                sha256 = answer.get("Metadata", {}).get(SHA256)
+            except ClientError as error:
+                if _status(error) not in (400, 416):
+                    raise
         if total.isdecimal() and sha256:
-            return Piece(data, int(total), sha256)
-        # Not every server tells of the whole when asked for a part.
+            return Piece(data if end <= int(total) else b"", int(total), sha256)
+        # Not every server tells of the whole when asked for a part, and none does when there is no such part.
         ref = self.head(key)
         if ref is None:
             raise _missing(key)
-        return Piece(data, ref.size, ref.sha256)
+        return Piece(data if end <= ref.size else b"", ref.size, ref.sha256)
 
     def _get_range(self, key: str, start: int, end: int) -> bytes:
         body: bytes = self._client.get_object(Bucket=self._bucket, Key=_checked(key), Range=f"bytes={start}-{end - 1}")[

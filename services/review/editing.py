@@ -44,8 +44,8 @@ from services.review.domain.edits import (
 )
 from services.review.domain.marks import Refused
 from services.review.domain.policy import UNTITLED
-from services.review.handlers import open_clip_trace, project_clips
-from services.review.projection import ClipRow, Logged
+from services.review.handlers import open_clip_trace
+from services.review.projection import ClipRow, Logged, fold_clips
 from services.review.store import EditRow, LockedVideo
 
 MOST_CLIPS = 5_000
@@ -306,17 +306,22 @@ async def _carry_out(
     for event in decision.events:
         if isinstance(event, ClipCreated):
             traces[event.clip_id] = open_clip_trace(ledger, event.video_id, event.clip_id)
-    entries = []
-    for position, event in enumerate(decision.events):
-        cause = f"edit:{edit.id}:{position}"
-        traceparent = traces[event.clip_id]
-        if silent:
-            event_id = derived_id("event", ledger.source, cause, event.TYPE, event.subject)
-        else:
-            event_id = await ledger.emit(event, cause=cause, release_at=_release(edit), traceparent=traceparent)
-        entries.append(Logged(event_id, event, traceparent, "decided", ledger.now, ledger.now))
+    causes = [f"edit:{edit.id}:{position}" for position in range(len(decision.events))]
+    sent = [(event, cause, traces[event.clip_id]) for event, cause in zip(decision.events, causes, strict=True)]
+    if silent:
+        ids = [ledger.id_of(event, cause) for event, cause, _ in sent]
+    else:
+        ids = await ledger.emit_all(sent, release_at=_release(edit))
+    entries = [
+        Logged(event_id, event, traceparent, "decided", ledger.now, ledger.now)
+        for event_id, (event, _, traceparent) in zip(ids, sent, strict=True)
+    ]
     await store.log_events(ledger.session, entries)
-    await project_clips(ledger, locked, entries)
+    # The video is locked and its clips are at hand; a clip that this edit makes has never been heard of before.
+    after = fold_clips(dict(rows), entries)
+    await store.save_clips(
+        ledger.session, locked.ordinal, [row for clip_id, row in after.items() if rows.get(clip_id) != row]
+    )
     made = replace(
         edit,
         clips=tuple(dict.fromkeys(_concerned(decision.events))),

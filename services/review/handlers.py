@@ -114,12 +114,12 @@ async def _give_birth(ledger: Ledger, locked: LockedVideo) -> None:
         return
     approvals = policy.approvals(locked.row.facts, births)
     traces = {birth.clip_id: open_clip_trace(ledger, birth.video_id, birth.clip_id) for birth in births}
-    entries = []
-    for event in (*births, *approvals):
-        cause = f"birth:{event.video_id}"
-        traceparent = traces[event.clip_id]
-        event_id = await ledger.emit(event, cause=cause, traceparent=traceparent)
-        entries.append(Logged(event_id, event, traceparent, "decided", ledger.now, ledger.now))
+    sent = [(event, f"birth:{event.video_id}", traces[event.clip_id]) for event in (*births, *approvals)]
+    ids = await ledger.emit_all(sent)
+    entries = [
+        Logged(event_id, event, traceparent, "decided", ledger.now, ledger.now)
+        for event_id, (event, _, traceparent) in zip(ids, sent, strict=True)
+    ]
     await store.log_events(ledger.session, entries)
     await project_clips(ledger, locked, entries)
     await store.save_edits(

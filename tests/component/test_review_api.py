@@ -390,10 +390,16 @@ async def test_a_page_hears_of_an_edit_at_once_and_resumes_where_it_was(review, 
     await listener.next("hello")
     clip = video["clips"][0]
     began = asyncio.get_running_loop().time()
-    await review.edit(video["id"], "approve", [clip])
+    made = (await review.edit(video["id"], "approve", [clip], by="ann")).json()["edit"]
     position, change = await listener.next("change")
     assert asyncio.get_running_loop().time() - began < 2
-    assert change == {"type": "heaters.clip.approved.v1", "video_id": video["id"], "clip_id": clip["id"]}
+    assert change == {
+        "type": "heaters.clip.approved.v1",
+        "video_id": video["id"],
+        "clip_id": clip["id"],
+        "edit": made["id"],
+        "by": "ann",
+    }
     await listener.close()
     await review.edit(video["id"], "skip", [video["clips"][1]])
     await review.edit(video["id"], "skip", [video["clips"][2]])

@@ -66,7 +66,7 @@ async def test_a_detected_video_becomes_ready_and_has_clips_that_tile_it(review)
         (200, 300, "pending_review"),
     ]
     assert video["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
-    assert video["source"] == {"kind": "url", "url": "https://example.org/v"}
+    assert (video["source"]["kind"], video["source"]["url"]) == ("url", "https://example.org/v")
 
 
 async def test_each_clip_is_born_in_a_trace_of_its_own_whose_id_is_the_clips(review):

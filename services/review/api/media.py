@@ -23,10 +23,13 @@ from services.media.frame_index import FrameIndex
 from services.review.api import views
 from services.review.api.addresses import Addresses, Pinned
 from services.review.api.problems import problem
+from services.review.api.requests import Cursor
 from services.review.api.shapes import (
     ClipMark,
     ClipMedia,
     CutOut,
+    DeliveredOut,
+    DeliveredPage,
     FileOut,
     IndexSlice,
     MediaOut,
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from services.chassis.runtime import Runtime
 
 log = logging.getLogger(__name__)
-LARGEST_SPRITE_MAP = 10_000_000
 PIECE = 1 << 20
 """Bytes that are read from the store at once."""
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
@@ -73,10 +75,9 @@ def add_media(app: FastAPI, runtime: Runtime) -> None:
         return signed(stored) if stored else None
 
     def sprite_layout(proxied: VideoProxied) -> dict[str, Any] | None:
-        if proxied.sprite_map and proxied.sprite_map.size <= LARGEST_SPRITE_MAP:
-            layout: dict[str, Any] = json.loads(runtime.objects.get_bytes(proxied.sprite_map.key))
-            return layout
-        return None
+        found = _readable(runtime, proxied.sprite_map)
+        layout: dict[str, Any] | None = json.loads(found) if found else None
+        return layout
 
     def playable(proxied: VideoProxied) -> MediaOut:
         return MediaOut(
@@ -225,6 +226,28 @@ def add_media(app: FastAPI, runtime: Runtime) -> None:
             layout = sprite_layout(proxied)
         return scores, peaks, layout
 
+    @app.get("/api/deliverables", tags=["media"])
+    async def list_delivered(limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Cursor = None) -> DeliveredPage:
+        """Clips that have delivered files, the latest first."""
+        async with runtime.transaction() as ledger:
+            page = await views.delivered_page(ledger.session, limit, cursor)
+        return DeliveredPage(
+            deliverables=[
+                DeliveredOut(
+                    clip=clip,
+                    files={
+                        bundle.profile: {
+                            "manifest.json": signed(bundle.manifest),
+                            **{file.name: signed(file.object) for file in bundle.files},
+                        }
+                        for bundle in clip.deliverables
+                    },
+                )
+                for clip in page.clips
+            ],
+            next=page.next,
+        )
+
     @app.get("/api/clips/{clip_id}/deliverables/{profile}/{name}", tags=["media"], response_class=RedirectResponse)
     async def deliverable(
         clip_id: UUID, profile: Annotated[str, Path(max_length=100)], name: Annotated[str, Path(max_length=300)]
@@ -285,7 +308,7 @@ def _counted(states: Any) -> dict[ClipState, int]:
 
 
 def _readable(runtime: Runtime, stored: ObjectRef | None) -> bytes | None:
-    """The bytes of a curve; none if there are none, or too many, or they cannot be had: the page does without."""
+    """The bytes of a curve or a map; none if there are none, or too many, or they cannot be had: the page does without."""
     if stored is None or stored.size > LARGEST_CURVE:
         return None
     try:

@@ -71,6 +71,8 @@ class ClipOut(BaseModel):
 
     id: UUID
     video_id: UUID
+    title: Annotated[str, Field(description="Of its video.")]
+    rate: Annotated[str | None, Field(description="Of its video, frames a second.", examples=["24000/1001"])]
     state: ClipState
     start_frame: int
     end_frame: Annotated[int, Field(description="The first frame after the clip.")]
@@ -130,6 +132,22 @@ class ClipPage(BaseModel):
     """Some clips. ``next`` asks for the next page."""
 
     clips: list[ClipOut]
+    next: str | None
+
+
+class DeliveredOut(BaseModel):
+    """A clip with its delivered files."""
+
+    clip: ClipOut
+    files: Annotated[
+        dict[str, dict[str, FileOut]], Field(description="By profile and name, each under a short-lived address.")
+    ]
+
+
+class DeliveredPage(BaseModel):
+    """Some delivered clips, the latest first. ``next`` asks for the next page."""
+
+    deliverables: list[DeliveredOut]
     next: str | None
 
 

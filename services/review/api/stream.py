@@ -99,6 +99,8 @@ class Feed:
                 "type": entry.type,
                 "video_id": str(entry.video_id) if entry.video_id else None,
                 "clip_id": str(entry.clip_id) if entry.clip_id else None,
+                "edit": entry.body.get("edit_id"),
+                "by": entry.body.get("by"),
             }
             parts.append(f"id: {entry.position}\nevent: change\ndata: {json.dumps(data)}\n\n")
         for video_id, told in progress:

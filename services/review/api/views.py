@@ -7,7 +7,7 @@ late one would never see it. Positions compare within the life of one database c
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -61,8 +61,10 @@ _CLIP_COLUMNS = """id, video_id, state, start_frame, end_frame, version, approve
     note, parents, children, grouped_with, last_edit, error, created_at, changed_at,
     CASE WHEN is_virtual THEN NULL ELSE facts->'exported'->'deliverables' END AS deliverables"""
 _CLIP = text(f"SELECT {_CLIP_COLUMNS} FROM clip WHERE id = :id")  # noqa: S608 - as above.
+_OF_ITS_VIDEO = """(SELECT title FROM video WHERE video.id = clip.video_id) AS title,
+    (SELECT rate FROM video WHERE video.id = clip.video_id) AS rate"""
 _CLIPS_BY_ID = text(
-    f"SELECT {_CLIP_COLUMNS} FROM clip WHERE id = ANY(:ids) ORDER BY start_frame, id"  # noqa: S608 - as above.
+    f"SELECT {_CLIP_COLUMNS}, {_OF_ITS_VIDEO} FROM clip WHERE id = ANY(:ids) ORDER BY start_frame, id"  # noqa: S608
 )
 _CLIPS = f"SELECT {_CLIP_COLUMNS} FROM clip WHERE %s ORDER BY %s LIMIT :limit"  # noqa: S608 - as above.
 _CLIPS_OF_ONE = f"""
@@ -81,6 +83,7 @@ _ORDERS: dict[Order, tuple[tuple[str, ...], tuple[Callable[[str], Any], ...], st
     "longest": (("frames", "id"), (cursors.frame, cursors.identifier), " DESC"),
 }
 """An order's columns, how a cursor spells them, and its direction."""
+_NAMES = text("SELECT id, title, rate FROM video WHERE id = ANY(:ids)")
 _OWNERS = text("SELECT id, video_id FROM clip WHERE id = ANY(:ids)")
 _CLIP_COUNTS = text("""
     SELECT video_id, state, count(*) AS clips FROM clip WHERE video_id = ANY(:ids) AND occupies GROUP BY video_id, state
@@ -154,7 +157,7 @@ async def video_of(session: AsyncSession, now: datetime, video_id: UUID, *, supe
     query = text(_CLIPS % (where, "start_frame, id"))
     owner = row["duplicate_of"] or video_id
     clips = (await session.execute(query, {"id": owner, "limit": MAX_CLIPS_OF_A_VIDEO})).mappings()
-    return VideoOut(**dict(summary), clips=[_clip(clip) for clip in clips])
+    return VideoOut(**dict(summary), clips=[_clip(clip, summary.title, summary.rate) for clip in clips])
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,7 @@ async def clip_page(
     rows = (await session.execute(text(query), values)).mappings().all()
     shown = rows[:limit]
     following = cursors.spell([_place(shown[-1][name]) for name in names]) if len(rows) > limit else None
-    return ClipPage(clips=[_clip(row) for row in shown], next=following)
+    return ClipPage(clips=await _named(session, shown), next=following)
 
 
 def _place(value: Any) -> object:
@@ -225,12 +228,28 @@ async def clip_of(session: AsyncSession, clip_id: UUID) -> ClipOut:
     row = (await session.execute(_CLIP, {"id": clip_id})).mappings().first()
     if row is None:
         raise Refused(f"There is no clip {clip_id}.", code="review.unknown_clip")
-    return _clip(row)
+    (clip,) = await _named(session, [row])
+    return clip
 
 
 async def clips_of(session: AsyncSession, clip_ids: Collection[UUID]) -> list[ClipOut]:
     """Those of the clips that there are."""
-    return [_clip(row) for row in (await session.execute(_CLIPS_BY_ID, {"ids": list(clip_ids)})).mappings()]
+    rows = (await session.execute(_CLIPS_BY_ID, {"ids": list(clip_ids)})).mappings() if clip_ids else ()
+    return [_clip(row, row["title"], row["rate"]) for row in rows]
+
+
+async def delivered_page(session: AsyncSession, limit: int, cursor: str | None) -> ClipPage:
+    """Clips with delivered files, those that changed last first."""
+    after = cursors.read(cursor, cursors.moment, cursors.identifier)
+    where = "NOT is_virtual"
+    values: dict[str, Any] = {"limit": limit + 1}
+    if after is not None:
+        where += " AND (changed_at, id) < (:at, :id)"
+        values |= {"at": after[0], "id": after[1]}
+    rows = (await session.execute(text(_CLIPS % (where, "changed_at DESC, id DESC")), values)).mappings().all()
+    shown = rows[:limit]
+    following = cursors.spell((shown[-1]["changed_at"].isoformat(), shown[-1]["id"])) if len(rows) > limit else None
+    return ClipPage(clips=await _named(session, shown), next=following)
 
 
 async def videos_of_clips(session: AsyncSession, clip_ids: Collection[UUID]) -> dict[UUID, UUID]:
@@ -393,10 +412,19 @@ async def _summaries(session: AsyncSession, now: datetime, rows: Collection[Mapp
     ]
 
 
-def _clip(row: Mapping[Any, Any]) -> ClipOut:
+async def _named(session: AsyncSession, rows: Sequence[Mapping[Any, Any]]) -> list[ClipOut]:
+    """The clips with what is to be said of their videos."""
+    ids = list({row["video_id"] for row in rows})
+    videos = {row.id: row for row in (await session.execute(_NAMES, {"ids": ids})).all()} if ids else {}
+    return [_clip(row, videos[row["video_id"]].title, videos[row["video_id"]].rate) for row in rows]
+
+
+def _clip(row: Mapping[Any, Any], title: str, rate: str | None) -> ClipOut:
     return ClipOut(
         **{
             **row,
+            "title": title,
+            "rate": rate,
             "trace_id": row["id"].hex,
             "error": _error(row["error"]),
             "deliverables": row["deliverables"] or [],

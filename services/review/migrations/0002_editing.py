@@ -17,6 +17,8 @@ def upgrade() -> None:
     # Without the pending list: it is emptied by whoever comes by, and an edit has no time for that.
     op.execute("CREATE INDEX clip_tags ON clip USING gin (tags) WITH (fastupdate = off)")
 
+    op.execute("CREATE INDEX clip_delivered ON clip (changed_at DESC, id DESC) WHERE NOT is_virtual")
+
     op.execute("ALTER TABLE edit ADD COLUMN redo_of uuid REFERENCES edit, ADD COLUMN redone_by uuid REFERENCES edit")
 
     op.execute("""

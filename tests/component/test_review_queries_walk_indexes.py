@@ -1,0 +1,131 @@
+"""No query of the API reads a table from end to end: each is planned again with that forbidden, and must find an index."""
+
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event, text
+
+from contracts.events.v1.operations import DeadLetterRecorded, StageProgress
+from tests.support.review_events import accepted, detected, downloaded, proxied, work_events
+from tests.support.review_service import review_service
+
+PASSED_OVER = ("pg_tables", "EXPLAIN")
+"""The catalogue of the database itself."""
+
+
+@pytest.fixture(scope="module")
+def database(servers):
+    return servers.settings("127.0.0.1:9")
+
+
+def scans(plan):
+    if plan["Node Type"] == "Seq Scan":
+        yield plan["Relation Name"]
+    for child in plan.get("Plans", ()):
+        yield from scans(child)
+
+
+async def tour(review):
+    """Every way of reading and editing that the API has."""
+    get, post = review.http.get, review.http.post
+    video_id = uuid4()
+    await review.hear(accepted(video_id), downloaded(video_id), proxied(video_id), detected(video_id))
+    video = await review.video(video_id)
+    first, second, third = video["clips"]
+    for command, clips, more in (
+        ("note", [first], {"note": "x"}),
+        ("tag", [second], {"add": ["city"]}),
+        ("split", [third], {"at": 250}),
+    ):
+        assert (await review.edit(video_id, command, clips, idempotency_key=command, **more)).status_code == 200
+    made = (await post(f"/api/videos/{video_id}/rest", json={"command": "approve"})).json()["edit"]
+    assert (await post(f"/api/edits/{made['id']}/undo")).status_code == 200
+    assert (await post(f"/api/edits/{made['id']}/redo")).status_code == 200
+    batch = {"command": "archive", "clips": [{"id": first["id"], "version": 5}]}
+    assert (await post("/api/batch", json=batch)).json()["results"][0]["problem"] is None
+    about = {"video_id": video_id, "clip_id": second["id"]}
+    await review.hear(
+        StageProgress(**about, stage="export", kind="render", work_id=uuid4(), done=1, total=2, fraction=0.5),
+        work_events(second["id"], video_id=video_id)["exported"],
+        DeadLetterRecorded(
+            dead_letter_id=(letter := uuid4()),
+            consumer="review",
+            topic="t",
+            partition=0,
+            offset=1,
+            code="message.bad_header",
+            reason="x",
+            recorded_at=review.clock(),
+        ),
+    )
+    paths = [
+        f"/api/videos/{video_id}",
+        f"/api/videos/{video_id}/edits",
+        f"/api/videos/{video_id}/overview",
+        f"/api/videos/{video_id}/trace",
+        f"/api/videos/{video_id}/interchange/csv",
+        f"/api/clips/{second['id']}",
+        f"/api/clips/{second['id']}/edits",
+        f"/api/clips/{second['id']}/trace",
+        f"/api/edits/{made['id']}",
+        f"/api/dead-letters/{letter}",
+        "/api/ops/stages",
+        "/api/ops/running",
+        "/api/ops/failures",
+        "/api/tokens",
+        "/api/audit",
+        f"/api/events?video={video_id}",
+        "/api/events?after=1-1",
+        "/api/dead-letters?state=open",
+        "/api/deliverables",
+    ]
+    paths += [f"/api/videos?limit=1{state}" for state in ("", "&state=ready")]
+    paths += [
+        f"/api/clips?limit=1&order={order}{more}"
+        for order in ("oldest", "uncertain", "shortest", "longest")
+        for more in (
+            "",
+            "&state=pending_review",
+            "&state=pending_review&state=review_skipped",
+            f"&video={video_id}",
+            "&min_frames=2&max_frames=90",
+            "&state=review_approved&tag=city",
+        )
+    ]
+    paths.append(f"/api/clips?limit=1&video={video_id}&state=pending_review")
+    for path in paths:
+        answer = await get(path)
+        assert answer.status_code == 200, (path, answer.text)
+        if (following := answer.json().get("next") if "json" in answer.headers["content-type"] else None) is not None:
+            name = "after" if path.startswith("/api/events") else "cursor"
+            page = await get(path, params={**dict(answer.request.url.params), name: following})
+            assert page.status_code == 200, (path, page.text)
+
+
+async def test_no_query_reads_a_table_from_end_to_end(database, tmp_path):
+    asked: dict[str, dict] = {}
+    async with review_service(database, tmp_path) as review:
+
+        @event.listens_for(review.runtime.engine.sync_engine, "before_cursor_execute")
+        def note(_connection, _cursor, statement, parameters, _context, is_many):
+            if statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+                asked.setdefault(statement, parameters[0] if is_many else parameters)
+
+        await tour(review)
+        event.remove(review.runtime.engine.sync_engine, "before_cursor_execute", note)
+        assert len(asked) > 60
+        found = {}
+        async with review.runtime.engine.connect() as connection:
+            await connection.execute(text("SET enable_seqscan = off"))
+            for statement, parameters in asked.items():
+                if any(word in statement for word in PASSED_OVER):
+                    continue
+                rows = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+                plan = rows.scalar_one()
+                plan = json.loads(plan) if isinstance(plan, str) else plan
+                if tables := set(scans(plan[0]["Plan"])):
+                    found[statement] = tables
+        assert not found
