@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -194,6 +194,13 @@ OptionText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+._,-]{1,100}
 Options = Annotated[tuple[tuple[OptionName, OptionText], ...], BeforeValidator(_as_pairs)]
 
 
+def _refuse(faults: Iterable[PydanticCustomError]) -> None:
+    """Raises one error that says all that is wrong between the fields of a part."""
+    said = "; ".join(fault.message() for fault in faults)
+    if said:
+        raise PydanticCustomError("contradiction", "{said}", {"said": said})
+
+
 def _fault(code: str, message: str, **facts: object) -> PydanticCustomError:
     return PydanticCustomError(code, message, facts)
 
@@ -248,45 +255,47 @@ class VideoEncoding(_Strict):
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
-        facts = ENCODERS[self.encoder]
+        _refuse(self._faults(ENCODERS[self.encoder]))
+        return self
+
+    def _faults(self, facts: EncoderFacts) -> Iterator[PydanticCustomError]:
         if self.codec != facts.codec:
-            raise _fault(
+            yield _fault(
                 "codec",
                 "{encoder} makes {codec}; leave codec out, or say that",
                 encoder=self.encoder,
                 codec=facts.codec,
             )
         if self.longest_side and self.shortest_side and self.shortest_side > self.longest_side:
-            raise _fault("caps", "shortest_side is at most longest_side")
-        self._formats_are_possible(facts)
-        self._quality_is_possible(facts)
+            yield _fault("caps", "shortest_side is at most longest_side")
+        yield from self._format_faults(facts)
+        yield from self._quality_faults(facts)
         said = [name for name, _ in self.options]
         if len(set(said)) != len(said):
-            raise _fault("option_twice", "an encoder option is given once")
+            yield _fault("option_twice", "an encoder option is given once")
         reserved = {"crf", "b", "maxrate", "bufsize", "g", "pix_fmt"} - facts.options
         for name in said:
             if name in reserved:
-                raise _fault(
+                yield _fault(
                     "option_reserved",
                     "the option {name} has a field of its own: crf, bit_rate, max_bit_rate, keyframe_seconds or pixel_format",
                     name=name,
                 )
             if name not in facts.options | facts.params:
                 known = ", ".join(sorted(facts.options | facts.params))
-                raise _fault(
+                yield _fault(
                     "option_unknown",
                     "a profile may not set {name} of {encoder}; it may set {known}",
                     name=name,
                     encoder=self.encoder,
                     known=known,
                 )
-        return self
 
-    def _formats_are_possible(self, facts: EncoderFacts) -> None:
+    def _format_faults(self, facts: EncoderFacts) -> Iterator[PydanticCustomError]:
         for said in (self.pixel_format, self.deep_pixel_format):
             if said is not None and said not in facts.formats:
                 known = ", ".join(sorted(facts.formats)) or "the source's own only (leave pixel_format out)"
-                raise _fault(
+                yield _fault(
                     "pixel_format",
                     "{encoder} takes no {said}; it takes {known}",
                     encoder=self.encoder,
@@ -294,25 +303,25 @@ class VideoEncoding(_Strict):
                     known=known,
                 )
         if self.pixel_format is None and (self.deep_pixel_format or facts.formats):
-            raise _fault(
+            yield _fault(
                 "pixel_format", "{encoder} needs a pixel_format; only ffv1 keeps the source's", encoder=self.encoder
             )
         if self.keeps_hdr and "10" not in (self.deep_pixel_format or self.pixel_format or ""):
-            raise _fault(
+            yield _fault(
                 "hdr_depth", "keeps_hdr needs a pixel format of 10 bits: set deep_pixel_format, for example yuv420p10le"
             )
         if self.keeps_hdr and not self.standard_range:
-            raise _fault(
+            yield _fault(
                 "hdr_range", "keeps_hdr says nothing where standard_range is off: then every range is kept anyway"
             )
 
-    def _quality_is_possible(self, facts: EncoderFacts) -> None:
+    def _quality_faults(self, facts: EncoderFacts) -> Iterator[PydanticCustomError]:
         if self.crf is not None and self.bit_rate is not None:
-            raise _fault("quality_twice", "say crf or bit_rate, not both")
+            yield _fault("quality_twice", "say crf or bit_rate, not both")
         if facts.crf is None and self.crf is not None:
-            raise _fault("crf", "{encoder} knows no crf", encoder=self.encoder)
+            yield _fault("crf", "{encoder} knows no crf", encoder=self.encoder)
         if facts.crf is not None and self.crf is not None and not facts.crf[0] <= self.crf <= facts.crf[1]:
-            raise _fault(
+            yield _fault(
                 "crf",
                 "the crf of {encoder} lies between {low} and {high}",
                 encoder=self.encoder,
@@ -320,13 +329,13 @@ class VideoEncoding(_Strict):
                 high=facts.crf[1],
             )
         if not facts.rate and (self.bit_rate is not None or self.max_bit_rate is not None):
-            raise _fault(
+            yield _fault(
                 "bit_rate", "{encoder} takes no bit rate; its profile option decides the size", encoder=self.encoder
             )
         if facts.rate and self.crf is None and self.bit_rate is None:
-            raise _fault("quality_missing", "say a crf or a bit_rate for {encoder}", encoder=self.encoder)
+            yield _fault("quality_missing", "say a crf or a bit_rate for {encoder}", encoder=self.encoder)
         if self.bit_rate and self.max_bit_rate and self.max_bit_rate < self.bit_rate:
-            raise _fault("max_bit_rate", "max_bit_rate is at least bit_rate")
+            yield _fault("max_bit_rate", "max_bit_rate is at least bit_rate")
 
     @property
     def pixel_formats(self) -> tuple[str, ...]:
@@ -387,15 +396,19 @@ class AudioEncoding(_Strict):
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
+        _refuse(self._faults())
+        return self
+
+    def _faults(self) -> Iterator[PydanticCustomError]:
         if self.codec != _AUDIO_CODECS[self.encoder]:
-            raise _fault(
+            yield _fault(
                 "codec",
                 "{encoder} makes {codec}; leave codec out, or say that",
                 encoder=self.encoder,
                 codec=_AUDIO_CODECS[self.encoder],
             )
         if self.sample_format not in _SAMPLE_FORMATS[self.encoder]:
-            raise _fault(
+            yield _fault(
                 "sample_format",
                 "{encoder} takes samples as {known}",
                 encoder=self.encoder,
@@ -404,17 +417,16 @@ class AudioEncoding(_Strict):
         takes = _SAMPLE_RATES.get(self.encoder)
         if takes is not None and (not self.sample_rates or not takes.issuperset(self.sample_rates)):
             known = ", ".join(str(rate) for rate in sorted(takes, reverse=True))
-            raise _fault(
+            yield _fault(
                 "sample_rates",
                 "{encoder} takes some rates only: list sample_rates out of {known}",
                 encoder=self.encoder,
                 known=known,
             )
         if self.bit_rate_per_channel is not None and self.encoder not in ("aac", "libopus"):
-            raise _fault("bit_rate", "{encoder} is lossless and takes no bit rate", encoder=self.encoder)
+            yield _fault("bit_rate", "{encoder} is lossless and takes no bit rate", encoder=self.encoder)
         if self.options:
-            raise _fault("option_unknown", "a profile may not set options of {encoder}", encoder=self.encoder)
-        return self
+            yield _fault("option_unknown", "a profile may not set options of {encoder}", encoder=self.encoder)
 
 
 class LoudnessTarget(_Strict):
@@ -450,11 +462,15 @@ class Profile(_Strict):
         return said
 
     @model_validator(mode="after")
-    def _container_carries(self) -> Self:
+    def _is_possible(self) -> Self:
+        _refuse(self._faults())
+        return self
+
+    def _faults(self) -> Iterator[PydanticCustomError]:
         for encoder in (self.video.encoder, self.audio.encoder):
             if encoder not in _CARRIES[self.container]:
                 known = ", ".join(sorted(_CARRIES[self.container]))
-                raise _fault(
+                yield _fault(
                     "container",
                     "{container} does not carry {encoder}; it carries {known}",
                     container=self.container,
@@ -463,24 +479,23 @@ class Profile(_Strict):
                 )
         for name, _ in self.container_options:
             if name not in _CONTAINER_OPTIONS[self.container]:
-                raise _fault(
+                yield _fault(
                     "container_option",
                     "{container} has no option called {name} that a profile may set",
                     container=self.container,
                     name=name,
                 )
         if self.lossless and (self.video.standard_range or self.video.deinterlace or self.video.pixel_format):
-            raise _fault(
+            yield _fault(
                 "lossless",
                 "a lossless profile changes no pixel: no pixel format, no deinterlacing, no range conversion",
             )
         if self.lossless and (
             self.loudness or self.audio.fade_milliseconds or self.audio.encoder in ("aac", "libopus")
         ):
-            raise _fault(
+            yield _fault(
                 "lossless", "a lossless profile changes no sample: no loudness target, no fades, no lossy codec"
             )
-        return self
 
     @property
     def extension(self) -> str:

@@ -28,7 +28,7 @@ from services.media.probe import probe
 from services.media.profiles import PROFILES, profile_from
 from services.media.trial import try_profile
 from services.media.watermark import Watermark
-from tests.support.rendering import index_of, make_video
+from tests.support.rendering import hdr_source, index_of, make_video
 
 VIDEO = uuid.UUID(int=9)
 MARK = Watermark(text="Preview", opacity=1, height=0.3)
@@ -191,6 +191,21 @@ def test_a_profile_of_the_folder_is_delivered(kept, tmp_path: Path) -> None:
     (folder / "mine.json").write_text(json.dumps(own_profile(name="from-a-file")))
     found = outcome(order(footage, "from-a-file"), desk(store, tmp_path / "scratch", folder=folder))
     assert isinstance(found, ExportResult)
+
+
+def test_hdr_passes_the_checks_of_every_profile(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    path = hdr_source(tmp_path / "hdr.mkv")
+    footage = Footage(
+        frames=8,
+        rate=Fraction(24),
+        source=store.put_file(path, "videos/h/source/a.mkv", "video/x-matroska"),
+        media=probe(path).facts,
+        index=store.put_bytes(index_of(path).to_bytes(), "videos/h/proxy/index.bin", "application/octet-stream"),
+    )
+    found = outcome(order(footage, *sorted(PROFILES), start=1, end=7), desk(store, tmp_path / "scratch"))
+    assert isinstance(found, ExportResult), found
+    assert len(found.deliverables) == len(PROFILES)
 
 
 def test_a_profile_is_tried_by_its_encoder() -> None:

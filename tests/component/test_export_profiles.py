@@ -16,7 +16,7 @@ from services.media.probe import probe
 from services.media.profiles import PROFILES, Profile
 from services.media.render import Cut, Rendered, render
 from services.media.rendition import Rendition
-from tests.support.rendering import decoded, footage_of, make_video
+from tests.support.rendering import decoded, footage_of, hdr_source, make_video
 
 FLASHES = frozenset({12, 33, 47, 61})
 START, END = 9, 65
@@ -124,27 +124,6 @@ def test_clicks_stay_with_their_flashes_within_a_millisecond(made: Made, name: s
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_bytes_come_again(made: Made, name: str) -> None:
     assert made[name].path.read_bytes() == made.again[name]
-
-
-def hdr_source(path: Path, transfer: int = 16, frames: int = 8) -> Path:
-    """A 10-bit BT.2020 source with the light metadata of its mastering screen."""
-    params = (
-        "log-level=none:hdr10=1:repeat-headers=1:max-cll=1000,400:"
-        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
-    )
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx265", rate=24, options={"crf": "8", "x265-params": params})
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p10le"
-        context = stream.codec_context
-        context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 9, 9, transfer
-        for number in range(frames):
-            frame = av.VideoFrame(128, 96, "yuv420p10le")
-            for plane, level in zip(frame.planes, (300 + 20 * number, 500, 540), strict=True):
-                plane.update(np.full(plane.buffer_size // 2, level, np.uint16).tobytes())
-            frame.pts, frame.time_base = number, Fraction(1, 24)
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-    return path
 
 
 @pytest.mark.parametrize(("transfer", "said"), [(16, "smpte2084"), (18, "arib-std-b67")])

@@ -110,6 +110,27 @@ def make_video(
     return Made(path, tuple(pts[:frames]), timebase, rate)
 
 
+def hdr_source(path: Path, transfer: int = 16, frames: int = 8) -> Path:
+    """A 10-bit BT.2020 source with the light metadata of its mastering screen."""
+    params = (
+        "log-level=none:hdr10=1:repeat-headers=1:max-cll=1000,400:"
+        "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    )
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx265", rate=24, options={"crf": "8", "x265-params": params})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p10le"
+        context = stream.codec_context
+        context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 9, 9, transfer
+        for number in range(frames):
+            frame = av.VideoFrame(128, 96, "yuv420p10le")
+            for plane, level in zip(frame.planes, (300 + 20 * number, 500, 540), strict=True):
+                plane.update(np.full(plane.buffer_size // 2, level, np.uint16).tobytes())
+            frame.pts, frame.time_base = number, Fraction(1, 24)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
 def click_track(times: Sequence[Fraction], total: int, rate: int = RATE) -> np.ndarray:
     """Silence but for a two millisecond burst at each time."""
     wave = np.zeros(total, np.float32)

@@ -147,3 +147,9 @@ def test_a_wrong_plan_is_refused_when_the_service_starts(tmp_path: Path, text: s
     assert said in caught.value.message
     with pytest.raises(ValidationError, match=r"HEATERS_EXPORT_PLAN|Make it smaller"):
         Settings(export_plan=path)
+
+
+def test_the_documentation_lists_every_rule():
+    text = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text()
+    assert all(f"| `{rule.code}` | {rule.asks} |" in text for rule in RULES)
+    assert all(f"`{name}`" in text for name in PROFILES)

@@ -103,6 +103,8 @@ def test_every_fault_of_a_document_is_told_at_once():
     with pytest.raises(ProfileInvalid) as caught:
         profile_from({"name": "x", "video": {"encoder": "libx264", "crf": 99}}, origin="x")
     assert {where for where, _ in caught.value.faults} >= {"version", "purpose", "container", "audio", "video"}
+    assert "between 0 and 51" in caught.value.message
+    assert "needs a pixel_format" in caught.value.message
 
 
 @pytest.mark.parametrize(
