@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 
 Made = TypeVar("Made")
 
@@ -61,16 +61,22 @@ class BrowserThread:
 
 
 @contextlib.contextmanager
-def chromium(*flags: str) -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     """A headless Chromium of its own."""
+    with sync_playwright() as playwright, another(playwright.chromium) as browser:
+        yield browser
+
+
+@contextlib.contextmanager
+def another(kind: BrowserType, *flags: str) -> Iterator[Browser]:
+    """One more browser of the same driver, with flags of its own."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "These tests need Chromium; install the package 'chromium'."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
-        try:
-            yield browser
-        finally:
-            browser.close()
+    browser = kind.launch(executable_path=path, args=[*FLAGS, *flags])
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 def open_review(page: Page, video: str, clip: str = "") -> None:

@@ -88,7 +88,15 @@ class ReviewSite:
                 stdout=log,
                 stderr=log,
             )
-        self.wait(lambda: self.get("/api/videos?limit=1"), "the service")
+        self.wait(self._answers, "the service")
+
+    def _answers(self) -> bool:
+        try:
+            self.get("/api/videos?limit=1")
+        except urllib.error.HTTPError as error:
+            # With a token set it answers that it wants one.
+            return error.code == 401
+        return True
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         if self._process is not None:

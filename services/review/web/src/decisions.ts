@@ -98,6 +98,7 @@ function send(decision: Decision): Promise<EditResult | null> {
 async function deliver(decision: Decision): Promise<EditResult | null> {
   sending += 1;
   try {
+    if (await afterEarlier(decision)) refreshVersions(decision);
     for (let attempt = 0; ; attempt++) {
       try {
         const result = await call<EditResult>(decision.path, { json: decision.body });
@@ -131,12 +132,49 @@ async function deliver(decision: Decision): Promise<EditResult | null> {
   }
 }
 
+/** Waits for this page's earlier decisions over the same clips; whether there were any. */
+async function afterEarlier(decision: Decision): Promise<boolean> {
+  const isRest = decision.path.endsWith("/rest");
+  const earlier = () => {
+    const list = waiting.value;
+    const before = list.slice(0, Math.max(0, list.indexOf(decision)));
+    return before.some((other) => other.video === decision.video && (isRest || other.clips.some((clip) => decision.clips.includes(clip))));
+  };
+  if (!earlier()) return false;
+  while (earlier()) await new Promise((done) => setTimeout(done, 10));
+  return true;
+}
+
+/** The person saw the clips as their own earlier decision left them. */
+function refreshVersions(decision: Decision): void {
+  const known = board.value?.clips;
+  if (!known || !Array.isArray(decision.body.versions)) return;
+  const seen = decision.body.versions as number[];
+  decision.body.versions = decision.clips.map((id, place) => known.get(id)?.version ?? seen[place]);
+}
+
 function forget(decision: Decision): void {
   keep(waiting.value.filter((other) => other !== decision));
 }
 
 /** Takes an edit back, and shows the clip it was about. */
-export async function undo(made: Edit | undefined = undoable.value.at(-1)): Promise<void> {
+export function undo(made?: Edit): Promise<void> {
+  return inTurn(() => takeBack(made));
+}
+
+export function redo(): Promise<void> {
+  return inTurn(makeAgain);
+}
+
+let turn: Promise<void> = Promise.resolve();
+
+/** One after the other, each on what the one before has left. */
+function inTurn(work: () => Promise<void>): Promise<void> {
+  turn = turn.then(work);
+  return turn;
+}
+
+async function takeBack(made: Edit | undefined): Promise<void> {
   while (sending) await new Promise((done) => setTimeout(done, 20));
   const edit = made ?? undoable.value.at(-1);
   if (!edit) {
@@ -159,7 +197,7 @@ export async function undo(made: Edit | undefined = undoable.value.at(-1)): Prom
   }
 }
 
-export async function redo(): Promise<void> {
+async function makeAgain(): Promise<void> {
   const edit = redoable.value.at(-1);
   if (!edit) {
     tell("There is nothing to redo here.");
