@@ -53,6 +53,7 @@ export function timecode(frame: number, rate: number): string {
 
 export function length(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined) return "";
+  if (seconds < 0.1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
   const whole = Math.round(seconds);
   const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
@@ -73,6 +74,7 @@ export function size(bytes: number): string {
 
 export function ago(moment: string): string {
   const seconds = (Date.now() - new Date(moment).getTime()) / 1000;
+  if (seconds < 0.1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return "just now";
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;

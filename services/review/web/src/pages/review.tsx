@@ -7,8 +7,8 @@ import { ClipList } from "../parts/cliplist";
 import { Badge, Bar, Do, Empty, Loading, Trouble } from "../parts/bits";
 import { Timeline } from "../parts/timeline";
 import { frame, mount, player, playerState, playing } from "../screen";
-import { board, boardProblem, clips, current, marks, media, openClip, openVideo, overlay, route, undecided } from "../store";
-import { length, many, perSecond, timecode, words } from "../words";
+import { board, boardProblem, clips, current, marks, media, openClip, openVideo, route, undecided } from "../store";
+import { many, perSecond, timecode } from "../words";
 
 export function Review() {
   const id = route.value.id;
@@ -254,10 +254,3 @@ function Pace() {
   const hours = Math.max(10_000, Date.now() - recent[0]!.at) / 3_600_000;
   return <> · {Math.round(recent.length / hours).toLocaleString("en")} decisions an hour</>;
 }
-
-export function reviewTitle(): string {
-  const video = board.value?.video;
-  return video ? `${video.title || "Untitled"} – ${words(video.state)}, ${length(video.duration)}` : "";
-}
-
-export const openHelp = () => (overlay.value = "help");

@@ -137,7 +137,7 @@ function Row({ clip, at, onClick, onTick }: { clip: Clip; at: number; onClick: (
       <span class="clip-text">
         <span>
           <strong>{clip.start_frame.toLocaleString("en")}</strong>–{(clip.end_frame - 1).toLocaleString("en")}
-          {clip.grouped_with.length ? <span title="In a group"> ⛓</span> : null}
+          {clip.grouped_with.length ? <span title="In a group"> ◆</span> : null}
           {clip.note ? <span title={clip.note}> ✎</span> : null}
         </span>
         <span class="faint">

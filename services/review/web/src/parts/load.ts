@@ -1,7 +1,7 @@
 // Loads what a page shows, and looks again when live events say that something changed: at most once in a second, and never
 // because of its own answer.
 
-import { useSignal, useSignalEffect, type Signal } from "@preact/signals";
+import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { call } from "../api";
 import { news } from "../store";
@@ -63,23 +63,4 @@ export function useLoad<T>(path: string | null, live = true): Loaded<T> {
     );
   });
   return { data: data.value, error: error.value, again: load };
-}
-
-/** More of a list: pages after the first, kept until the list itself changes. */
-export function useMore<T>(pick: (page: never) => { items: T[]; next: string | null }): { items: Signal<T[]>; next: Signal<string | null>; more: (path: string) => Promise<void>; forget: () => void } {
-  const items = useSignal<T[]>([]);
-  const next = useSignal<string | null>(null);
-  return {
-    items,
-    next,
-    more: async (path) => {
-      const page = pick((await call(path)) as never);
-      items.value = [...items.value, ...page.items].slice(-100);
-      next.value = page.next;
-    },
-    forget: () => {
-      items.value = [];
-      next.value = null;
-    },
-  };
 }
