@@ -59,6 +59,7 @@ from services.media import render, shelf
 from services.media.captions import Cue, parse_captions
 from services.media.containers import audio_stream, opened
 from services.media.decode import AudioSource, FrameSource
+from services.media.extents import Extents
 from services.media.footage import Footage as CutFrom
 from services.media.footage import Frames, Sounds
 from services.media.frame_index import FrameIndex
@@ -124,8 +125,8 @@ def _export_together(
         limits = _limits(desk)
         with desk.step("captions"):
             captions, unreadable = _captions(footage, desk)
-        material = _material(footage, index, desk, ways_out)
         places = list(accepted)
+        material = _material(footage, index, [orders[place].frames for place in places], desk, ways_out)
         cuts = [
             Cut(
                 frames=orders[place].frames,
@@ -236,7 +237,10 @@ def _captions(footage: Footage, desk: Desk) -> tuple[tuple[Captions, ...], tuple
     return tuple(read), tuple(unreadable)
 
 
-def _material(footage: Footage, index: FrameIndex, desk: Desk, ways_out: ExitStack) -> CutFrom:
+def _material(
+    footage: Footage, index: FrameIndex, wanted: Sequence[FrameRange], desk: Desk, ways_out: ExitStack
+) -> CutFrom:
+    """What the clips are cut from; ``wanted`` are their frames, of which alone bytes are read."""
     facts = footage.media.video
     if len(index) != footage.frames:
         raise Permanent(
@@ -244,42 +248,64 @@ def _material(footage: Footage, index: FrameIndex, desk: Desk, ways_out: ExitSta
             code="export.index_mismatch",
         )
     if footage.part is not None:
-        return _part_material(footage, footage.part, index, desk, ways_out)
-    read = footage.master or footage.source
-    frame_index = index if footage.master is not None else index.without_addresses()
-    stream = 0 if footage.master is not None else facts.stream_index
-    pictures = ways_out.enter_context(FrameSource(_reader(desk, read, ways_out), frame_index, stream))
-    number = footage.media.audio.stream_index if footage.media.audio is not None else None
-    # A master's sound begins with frame 0; a source's lies on the file's own axis.
-    origin = index.start
+        return _part_material(footage, footage.part, index, wanted, desk, ways_out)
     if footage.master is not None:
-        number = _sound_stream(desk, read) if number is not None else None
-        origin = Fraction(0)
+        extents = _extents(footage.master, index, wanted, desk)
+        number = _sound_stream(extents) if footage.media.audio is not None else None
 
-    def open_sound(stream: int) -> Sounds:
-        sound = ways_out.enter_context(AudioSource(_reader(desk, read, ways_out), stream, origin=origin))
-        return sound if footage.master is not None else SourceSounds(sound)
+        def open_master(stream: int) -> Sounds:
+            # A master's sound begins with frame 0.
+            return ways_out.enter_context(AudioSource(extents.container_file(), stream))
 
-    sounds = None if number is None else partial(open_sound, number)
-    return _cut_from(footage, index, pictures, sounds)
+        sounds = None if number is None else partial(open_master, number)
+        return _cut_from(footage, index, _frames_of(extents, index, ways_out), sounds)
+    source = FrameSource(_reader(desk, footage.source, ways_out), index.without_addresses(), facts.stream_index)
+
+    def open_source(stream: int) -> Sounds:
+        # A source's sound lies on the file's own axis.
+        file = _reader(desk, footage.source, ways_out)
+        return SourceSounds(ways_out.enter_context(AudioSource(file, stream, origin=index.start)))
+
+    audio = footage.media.audio
+    sounds = None if audio is None else partial(open_source, audio.stream_index)
+    return _cut_from(footage, index, ways_out.enter_context(source), sounds)
 
 
-def _part_material(footage: Footage, part: Part, index: FrameIndex, desk: Desk, ways_out: ExitStack) -> CutFrom:
+def _part_material(
+    footage: Footage, part: Part, index: FrameIndex, wanted: Sequence[FrameRange], desk: Desk, ways_out: ExitStack
+) -> CutFrom:
     """The clip's own master, numbered and timed as the whole video is."""
     own = FrameIndex.from_bytes(desk.objects.get_bytes(part.index.key))
+    first, last = part.frames.start, part.frames.end
     if len(own) != len(part.frames):
         raise Permanent(
             f"The master of the frames {part.frames} holds {len(own)}. Approve the clip again.",
             code="export.index_mismatch",
         )
-    pictures = PartFrames(ways_out.enter_context(FrameSource(_reader(desk, part.master, ways_out), own)), part.frames)
-    number = _sound_stream(desk, part.master) if footage.media.audio is not None else None
+    held = [
+        FrameRange(start=max(frames.start, first) - first, end=min(frames.end, last) - first)
+        for frames in wanted
+        if frames.overlaps(part.frames)
+    ]
+    extents = _extents(part.master, own, held, desk)
+    pictures = PartFrames(_frames_of(extents, own, ways_out), part.frames)
+    number = _sound_stream(extents) if footage.media.audio is not None else None
 
     def open_sound(stream: int) -> PartSounds:
-        sound = ways_out.enter_context(AudioSource(_reader(desk, part.master, ways_out), stream))
+        sound = ways_out.enter_context(AudioSource(extents.container_file(), stream))
         return PartSounds(sound, index.time(part.frames.start))
 
     return _cut_from(footage, index, pictures, None if number is None else partial(open_sound, number))
+
+
+def _extents(master: ObjectRef, index: FrameIndex, wanted: Sequence[FrameRange], desk: Desk) -> Extents:
+    name = master.key.rpartition("/")[2]
+    return Extents(partial(desk.objects.get_range, master.key), master.size, index, wanted, name=name)
+
+
+def _frames_of(extents: Extents, index: FrameIndex, ways_out: ExitStack) -> FrameSource:
+    source = FrameSource(extents.container_file(), index, payloads=extents.frame_file())
+    return ways_out.enter_context(source)
 
 
 def _cut_from(footage: Footage, index: FrameIndex, pictures: Frames, sounds: Callable[[], Sounds] | None) -> CutFrom:
@@ -301,8 +327,8 @@ def _reader(desk: Desk, ref: ObjectRef, ways_out: ExitStack) -> object:
     return ways_out.enter_context(closing(desk.objects.open(ref.key)))
 
 
-def _sound_stream(desk: Desk, master: ObjectRef) -> int | None:
-    with closing(desk.objects.open(master.key)) as file, opened(file) as container:
+def _sound_stream(extents: Extents) -> int | None:
+    with opened(extents.container_file()) as container:
         stream = audio_stream(container)
         return None if stream is None else stream.index
 

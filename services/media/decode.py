@@ -17,7 +17,7 @@ from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import av
 import numpy as np
@@ -174,11 +174,19 @@ class FrameSource:
 
     With an addressed ``index`` (of a proxy or master) only the wanted frames' bytes are read, without the container.
     With an index ``without_addresses`` (of a long-GOP source) it seeks by the index's key pictures. Without an index it
-    counts from frame 0. ``stream_index`` names the stream of a source; an addressed index names its own. Ranges may be asked for in any order; ascending ones are cheapest, and gaps are skipped.
+    counts from frame 0. ``stream_index`` names the stream of a source; an addressed index names its own. Ranges may be asked
+    for in any order; ascending ones are cheapest, and gaps are skipped. ``payloads`` is where an addressed frame's bytes are
+    read, if not from ``file`` itself.
     """
 
     def __init__(
-        self, file: MediaFile, index: FrameIndex | None = None, stream_index: int = 0, *, thread_count: int = 0
+        self,
+        file: MediaFile,
+        index: FrameIndex | None = None,
+        stream_index: int = 0,
+        *,
+        thread_count: int = 0,
+        payloads: BinaryIO | Any = None,
     ) -> None:
         self._name = named(file)
         self._index = index
@@ -186,7 +194,7 @@ class FrameSource:
         self._source: _IntraFrames | _SoughtFrames
         with translated(f"opening {self._name}"):
             if index is not None and index.addressed:
-                self._source = self._ways_out.enter_context(_IntraFrames(file, index, thread_count))
+                self._source = self._ways_out.enter_context(_IntraFrames(file, index, thread_count, payloads))
             else:
                 container = self._ways_out.enter_context(opened(file))
                 self._source = _SoughtFrames(container, index, stream_index, thread_count, self._name)
@@ -231,7 +239,7 @@ class _IntraFrames:
     FFV1 leaves colour tags and rotation to the container, and so its header is read too; H.264 carries all it needs.
     """
 
-    def __init__(self, file: MediaFile, index: FrameIndex, thread_count: int) -> None:
+    def __init__(self, file: MediaFile, index: FrameIndex, thread_count: int, payloads: BinaryIO | Any = None) -> None:
         self._index = index
         self._ways_out = ExitStack()
         self._file: BinaryIO
@@ -246,7 +254,9 @@ class _IntraFrames:
         if not isinstance(context, VideoCodecContext):
             self._ways_out.close()
             raise MediaError(f"The frame index names {index.codec}, which the file does not hold. Make both again.")
-        if isinstance(file, (str, Path)):
+        if payloads is not None:
+            self._file = payloads
+        elif isinstance(file, (str, Path)):
             self._file = self._ways_out.enter_context(Path(file).open("rb"))  # noqa: SIM115 - closed by the stack.
         else:
             self._file = file

@@ -34,13 +34,11 @@ from services.media.loudness import SoundSpool, measured_gain
 from services.media.measure import PictureFacts, PictureLimits, SoundLimits
 from services.media.overlay import Overlay
 from services.media.profiles import Profile
-from services.media.rendition import Rendition, Writer, queue_depth
+from services.media.rendition import SOUND_AHEAD, Rendition, Writer, queue_depth
 from services.media.shaping import colours_of, delivered_size
 from services.media.sidecars import Aside, Captions, Sidecar, Waves, caption_sidecars
 from services.media.watermark import Watermark
 from services.media.workers import Crew, Pipe, Withdrawn
-
-SOUND_AHEAD = Fraction(1, 2)
 
 
 @dataclass(frozen=True)

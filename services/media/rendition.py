@@ -44,6 +44,9 @@ from services.media.workers import Crew, Pipe
 # One encoder prints its settings to the terminal, unless this says that errors alone matter.
 os.environ.setdefault("SVT_LOG", "1")
 
+SOUND_AHEAD = Fraction(1, 2)
+"""Seconds by which the sound is encoded ahead of the pictures; more than any encoder holds back."""
+
 _QUEUED_PIXELS = 1 << 24
 
 
@@ -244,8 +247,8 @@ class Writer:
                         self._encode(place, picture)
                 for place, picture in self._chain.flush():
                     self._encode(place, picture)
-                self._mux(self._stream.encode(None))
                 self._heard.wait(None)
+                self._mux(self._stream.encode(None))
                 self._mux_sound(None)
             finally:
                 self._output.close()
@@ -271,8 +274,9 @@ class Writer:
         _tag(picture, self._tags)
         self._durations[int(begin)] = int(stop - begin)
         self._proof.expect(int(begin), picture)
-        # Pictures are interleaved with sound up to their own time, and the sound is encoded that far first.
-        self._heard.wait(footage.time_of(number + 1) - start)
+        # Pictures are interleaved with sound up to their own time, and the sound is encoded that far first: a little
+        # further, for what an encoder holds back.
+        self._heard.wait(footage.time_of(number + 1) - start + SOUND_AHEAD)
         self._mux(self._stream.encode(picture))
 
     def _mux(self, packets: Sequence[Packet[Stream]]) -> None:
