@@ -499,10 +499,13 @@ class AudioSource:
         """Packets from a little before ``start`` (seconds on the stream's axis) on; None if that is its beginning."""
         if self._grid is None or start - 2 * _AUDIO_PREROLL <= Fraction(self._grid.begin, self.sample_rate):
             return None
+        # Matroska has seek points for pictures alone: by its sound, a demuxer would read the whole file up to there.
+        pictures = container.streams.video if "matroska" in container.format.name else ()
+        by: AudioStream | VideoStream = pictures[0] if pictures else stream
         base = stream.time_base or Fraction(1, self.sample_rate)
         # Some containers seek only roughly, and so further back than asked helps.
         for earlier in (_AUDIO_PREROLL, Fraction(10), Fraction(60)):
-            container.seek(int((start - earlier) / base), stream=stream, backward=True)
+            container.seek(int((start - earlier) / (by.time_base or base)), stream=by, backward=True)
             packets = container.demux(stream)
             first = next(packets, None)
             if first is not None and first.pts is not None and first.pts * base <= start - _AUDIO_PREROLL / 2:

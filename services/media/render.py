@@ -68,6 +68,15 @@ class Rendered:
     silent: tuple[tuple[Fraction, Fraction], ...] = ()
 
 
+ENCODER_BYTES = {"libx264": 150, "libx265": 215, "libsvtav1": 250, "ffv1": 36, "prores_aw": 17, "prores_ks": 17}
+"""Bytes that an encoder takes for each pixel of its pictures: the growth of a process, measured at 1280x720 with noise."""
+
+
+def encoder_bytes(profile: Profile, width: int, height: int) -> int:
+    """About how much memory the encoder of a rendition takes; pictures may be smaller, never larger, than the source's."""
+    return ENCODER_BYTES.get(profile.video.encoder, max(ENCODER_BYTES.values())) * width * height
+
+
 @dataclass(frozen=True)
 class Budget:
     """What QC looks for while the frames pass, and how many clips may be open at once."""
@@ -75,6 +84,8 @@ class Budget:
     pictures: PictureLimits = field(default_factory=PictureLimits)
     sound: SoundLimits = field(default_factory=SoundLimits)
     closing: int = 1
+    encoder_memory: int = 1_000_000_000
+    """Bytes that the encoders open at once may take, by ``encoder_bytes``; one clip is always rendered."""
 
 
 def render(
@@ -114,7 +125,11 @@ def render(
             progress(read, total)
 
     try:
-        while waiting:
+        while waiting or state.later:
+            if not waiting:
+                waiting.extend(state.later)
+                state.later.clear()
+                total = read + _distinct_frames([cuts[place].frames for place in waiting])
             run = _first_run([cuts[place].frames for place in waiting])
             try:
                 with translated("decoding the video"):
@@ -142,6 +157,12 @@ class _State:
     opened: list[_ClipPass] = field(default_factory=list)
     closing: deque[_ClipPass] = field(default_factory=deque)
     idle_sounds: list[Sounds] = field(default_factory=list)
+    later: list[int] = field(default_factory=list)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the encoders take which are open now."""
+        return sum(clip.memory for clip in (*self.opened, *self.closing))
 
 
 def _render_run(
@@ -162,10 +183,17 @@ def _render_run(
             )
         expected += 1
         while waiting and cuts[waiting[0]].frames.start == number:
-            while len(state.closing) > budget.closing:
-                yield state.closing.popleft().result()
             place = waiting.popleft()
-            opened.append(_ClipPass(place, footage, cuts[place], budget, state.idle_sounds))
+            needs = sum(encoder_bytes(profile, frame.width, frame.height) for profile in cuts[place].profiles)
+            while state.closing and (
+                len(state.closing) > budget.closing or state.memory + needs > budget.encoder_memory
+            ):
+                yield state.closing.popleft().result()
+            if opened and state.memory + needs > budget.encoder_memory:
+                # It overlaps clips whose encoders leave no room: it gets a read of its own, after them.
+                state.later.append(place)
+                continue
+            opened.append(_ClipPass(place, footage, cuts[place], budget, state.idle_sounds, needs))
         for clip in opened:
             clip.add(number, frame)
         counted()
@@ -173,6 +201,9 @@ def _render_run(
             opened.remove(clip)
             clip.end()
             state.closing.append(clip)
+        if not opened and not (waiting and cuts[waiting[0]].frames.start == expected):
+            # The rest of the run belongs to clips that were put off.
+            return
     if expected != run.end:
         raise Incomplete(f"The video ended at frame {expected}, before frame {run.end}. Preprocess the video again.")
 
@@ -277,10 +308,12 @@ class _Hearing:
 class _ClipPass:
     """One clip while its frames pass. Its errors stay its own: after one, frames are let by until the clip ends."""
 
-    def __init__(self, place: int, footage: Footage, cut: Cut, budget: Budget, idle_sounds: list[Sounds]) -> None:
+    def __init__(
+        self, place: int, footage: Footage, cut: Cut, budget: Budget, idle_sounds: list[Sounds], memory: int
+    ) -> None:
         self.place = place
         self.frames = cut.frames
-        self.memory = 0
+        self.memory = memory
         self._footage = footage
         self._cut = cut
         self._budget = budget

@@ -18,7 +18,7 @@ from contracts.values import FrameRange
 from services.media.decode import FrameSource
 from services.media.footage import Footage
 from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, Profile
-from services.media.render import Cut, Rendered, render
+from services.media.render import Budget, Cut, Rendered, render
 from services.media.stills import stills
 from tests.support.rendering import HEIGHT, RATE, WIDTH, burnt, decoded, footage_of, make_video, read_number
 
@@ -77,6 +77,27 @@ def test_each_frame_is_decoded_once_for_all_clips_and_profiles(source: Path, tmp
     cuts = [cut(tmp_path, 10, 40, DELIVERY_H264, ARCHIVE_FFV1), cut(tmp_path, 30, 50), cut(tmp_path, 90, 100)]
     rendered(replace(footage, pictures=Counted()), cuts)
     assert asked == [*range(10, 50), *range(90, 100)]
+
+
+@pytest.mark.parametrize(("memory", "twice"), [(1_000_000_000, False), (1, True)])
+def test_encoders_open_at_once_stay_within_their_memory(source: Path, tmp_path: Path, memory: int, twice: bool) -> None:
+    footage = footage_of(source)
+    asked: list[int] = []
+
+    class Counted:
+        def frames(self, wanted: FrameRange) -> object:
+            for number, frame in footage.pictures.frames(wanted):
+                asked.append(number)
+                yield number, frame
+
+    cuts = [cut(tmp_path, 10, 40), cut(tmp_path, 20, 50), cut(tmp_path, 30, 60), cut(tmp_path, 60, 70)]
+    outcomes = dict(render(replace(footage, pictures=Counted()), cuts, budget=Budget(encoder_memory=memory)))
+    for place, wanted in enumerate(cuts):
+        outcome = outcomes[place]
+        assert isinstance(outcome, Rendered), outcome
+        assert decoded(outcome.renditions[0].path)[0] == list(range(wanted.frames.start, wanted.frames.end))
+    assert (len(asked) > len(set(asked))) is twice
+    assert set(asked) == set(range(10, 70))
 
 
 def test_clicks_stay_with_their_flashes_within_a_millisecond(source: Path, tmp_path: Path) -> None:
