@@ -125,7 +125,7 @@ _DAMAGE = "Fetch or export the source again; if a player shows it whole, re-wrap
 def explained(error: av.FFmpegError | OSError | MemoryError | ValueError, doing: str) -> HeatersError:
     """The error as one of the house's, saying what was being done (``doing``: "reading clip.mp4") and what helps."""
     number = getattr(error, "errno", None)
-    if number == errno.ENOSPC:
+    if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return DiskFull(f"The disk filled up while {doing}. Free some space; the work then goes on by itself.")
     if isinstance(error, (MemoryError, av.error.MemoryError)):
         return MediaError(
