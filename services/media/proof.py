@@ -103,7 +103,7 @@ class Proof:
             shown=shown,
             misplaced=misplaced,
             first_misplaced=first,
-            worst=round(worst, 4),
+            worst=round(worst, 6),
             damaged=damaged,
             width=last.width,
             height=last.height,
