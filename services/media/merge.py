@@ -147,7 +147,11 @@ def _normalise(
 ) -> None:
     facts = probe.facts.video
     form = facts.pixel_format if facts.pixel_format in _LOSSY_8_BIT else "yuv420p"
-    pictures = output.add_stream("libx264", rate=facts.rate, options={"preset": "fast", "crf": "23", "threads": "2"})
+    pictures = output.add_stream(
+        "libx264",
+        rate=facts.rate,
+        options={"preset": "fast", "crf": "23", "threads": "2", "x264-params": "cpu-independent=1"},
+    )
     pictures.width, pictures.height, pictures.pix_fmt = facts.width // 2 * 2, facts.height // 2 * 2, form
     context = pictures.codec_context
     context.time_base = pictures.time_base = facts.timebase

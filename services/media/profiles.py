@@ -43,7 +43,8 @@ class EncoderFacts:
     """What a profile may say to a video encoder.
 
     ``options`` are the encoder's own; ``params`` are those it takes in one string called ``params_in``. ``fixed`` is always
-    said, because the same bytes again depend on it. ``crf`` and ``rate`` tell whether quality or a bit rate can be asked for.
+    said, because the same bytes again depend on it; ``rated`` is said last, and only where a bit rate is asked for or bounded.
+    ``crf`` and ``rate`` tell whether quality or a bit rate can be asked for.
     """
 
     codec: str
@@ -53,6 +54,7 @@ class EncoderFacts:
     params_in: str = ""
     params: frozenset[str] = frozenset()
     fixed_params: tuple[tuple[str, str], ...] = ()
+    rated: tuple[tuple[str, str], ...] = ()
     crf: tuple[float, float] | None = None
     rate: bool = False
 
@@ -69,6 +71,12 @@ ENCODERS: Mapping[str, EncoderFacts] = MappingProxyType(
             ),
             # The thread count is part of the promise: frame-threaded x264 gives other bytes for another number of threads.
             fixed=(("threads", "4"),),
+            # Its newest instructions for weighing blocks by what refers to them give other bytes from run to run
+            # (seen on a processor with AVX-512: up to half of the runs); those that every processor shares do not.
+            params_in="x264-params",
+            fixed_params=(("cpu-independent", "1"),),
+            # What a rate leaves for a frame depends on how far other threads happen to be: with four of them no two runs agreed.
+            rated=(("threads", "1"),),
             crf=(0, 51),
             rate=True,
         ),
@@ -92,6 +100,7 @@ ENCODERS: Mapping[str, EncoderFacts] = MappingProxyType(
             ),
             # As for x264; the informative SEI would name the machine's instruction sets.
             fixed_params=(("frame-threads", "2"), ("info", "0"), ("log-level", "none"), ("pools", "4")),
+            rated=(("frame-threads", "1"), ("pools", "none")),
             crf=(0, 51),
             rate=True,
         ),
@@ -106,6 +115,7 @@ ENCODERS: Mapping[str, EncoderFacts] = MappingProxyType(
                 {"film-grain", "film-grain-denoise", "lp", "tune", "enable-qm", "tile-columns", "tile-rows"}
             ),
             fixed_params=(("lp", "2"),),
+            rated=(("lp", "1"),),
             crf=(1, 63),
             rate=True,
         ),
@@ -359,9 +369,11 @@ class VideoEncoding(_Strict):
         if self.max_bit_rate is not None:
             options["maxrate"] = str(self.max_bit_rate)
             options["bufsize"] = str(2 * self.max_bit_rate)
-        options |= {name: value for name, value in self.options if name not in facts.params}
+        rated = facts.rated if self.bit_rate is not None or self.max_bit_rate is not None else ()
+        said = dict((*self.options, *rated))
+        options |= {name: value for name, value in said.items() if name not in facts.params}
         params = dict(facts.fixed_params)
-        params |= {name: value for name, value in self.options if name in facts.params}
+        params |= {name: value for name, value in said.items() if name in facts.params}
         params |= dict(more_params)
         if params:
             options[facts.params_in] = ":".join(f"{name}={value}" for name, value in sorted(params.items()))
