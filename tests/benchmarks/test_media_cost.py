@@ -224,7 +224,7 @@ def cut_by_cli(ffmpeg: str, master: Path, frames: FrameRange, profiles: tuple[st
         f"[0:v]split={len(profiles) + 3}{names}[sheet][poster][qc];[sheet]fps=2,scale=320:-2,tile=4x4[tiled];"
         "[poster]thumbnail=12,scale=1280:-2[still];[qc]scale=320:-2,blackdetect,freezedetect[seen];"
         f"[0:a]asplit={len(profiles) + 2}{''.join(f'[a{place}]' for place in range(len(profiles)))}[wave][loud];"
-        "[wave]showwavespic=s=1200x200[drawn];[loud]ebur128=peak=true:framelog=quiet,silencedetect[heard]"
+        "[wave]showwavespic=s=1200x200,format=yuvj420p[drawn];[loud]ebur128=peak=true:framelog=quiet,silencedetect[heard]"
     )
     encoders = {
         "delivery-h264": [*ENCODER, *SOUND, *FAST_START],
@@ -248,7 +248,7 @@ def cut_by_cli(ffmpeg: str, master: Path, frames: FrameRange, profiles: tuple[st
         ffmpeg, "-threads", "2", "-ss", f"{start:.6f}", "-t", f"{float(Fraction(count * 1001, 30_000)):.6f}", "-i", master,
         "-filter_complex", graph, *outputs,
         "-map", "[tiled]", "-frames:v", "1", out / "sheet.jpg", "-map", "[still]", "-frames:v", "1", out / "poster.jpg",
-        "-map", "[drawn]", "-frames:v", "1", out / "wave.png", "-map", "[seen]", "-f", "null", "-", "-map", "[heard]", "-f", "null", "-",
+        "-map", "[drawn]", "-frames:v", "1", out / "wave.jpg", "-map", "[seen]", "-f", "null", "-", "-map", "[heard]", "-f", "null", "-",
     )  # fmt: skip
 
 
