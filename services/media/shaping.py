@@ -177,6 +177,25 @@ def is_wide(frame: VideoFrame) -> bool:
 
 def colours_of(frame: VideoFrame, encoding: VideoEncoding) -> Colours:
     """The tags that a stream made of such frames carries."""
+    meant = _colours_meant(frame, encoding)
+    return _as_prores_says_it(meant) if encoding.encoder.startswith("prores") else meant
+
+
+def _as_prores_says_it(meant: Colours) -> Colours:
+    """ProRes has few tags: what it cannot say is said by one that means the same, or left unsaid."""
+    return Colours(
+        range=meant.range,
+        # Both of BT.601's matrices are the same numbers.
+        space={5: 6}.get(meant.space, meant.space if meant.space in (1, 6, 9) else colour.UNSPECIFIED),
+        # BT.601's and BT.2020's curves are BT.709's.
+        transfer={6: 1, 14: 1, 15: 1}.get(
+            meant.transfer, meant.transfer if meant.transfer in (1, 16, 18) else colour.UNSPECIFIED
+        ),
+        primaries=meant.primaries if meant.primaries in (1, 5, 6, 9, 11, 12) else colour.UNSPECIFIED,
+    )
+
+
+def _colours_meant(frame: VideoFrame, encoding: VideoEncoding) -> Colours:
     if not encoding.standard_range:
         return Colours(int(frame.color_range), int(frame.colorspace), int(frame.color_trc), int(frame.color_primaries))
     if (is_wide(frame) and not encoding.keeps_hdr) or frame.format.is_rgb:

@@ -122,6 +122,8 @@ def check(made: Prepared, cut: Cut, outcome: Rendered) -> None:
     with FrameSource(made.master.path, made.master.index) as kept:
         meant = [visible_copy(frame) for _, frame in kept.frames(cut.frames)]
     for rendition in outcome.renditions:
+        tags = (rendition.color_range, rendition.color_space, rendition.color_transfer, rendition.color_primaries)
+        assert tags == rendition.colours_meant, (made.name, rendition.profile.name)
         shown, numbers = [], []
         with av.open(str(rendition.path)) as file:
             for frame in file.decode(video=0):
