@@ -466,23 +466,50 @@ def interchange(
 
 @app.command()
 def search(
+    words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", help="What the clip shows or tells.")] = None,
     similar: Annotated[UUID | None, typer.Option(metavar="CLIP", help="Clips like this clip.")] = None,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="Clips like this picture.")] = None,
+    duplicates: Annotated[bool, typer.Option("--duplicates", help="Groups of clips that are nearly the same.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many at most.")] = 10,
+    video: Annotated[UUID | None, typer.Option(help="Only clips of this video.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Only clips with this tag; may be repeated.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only clips in this state; may be repeated.")
+    ] = None,
+    longer: Annotated[float | None, typer.Option(help="Only clips of at least so many seconds.")] = None,
+    shorter: Annotated[float | None, typer.Option(help="Only clips of at most so many seconds.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only clips delivered since then, as 2026-01-31T12:00:00Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only clips delivered before then.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model to ask; the default one without it.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Finds clips by likeness.
+    """Finds clips by words, by a picture or by likeness.
 
     \b
-      ./heaters search --similar 3f0c9a52-…
+      ./heaters search a bird on a branch
+      ./heaters search --similar 3f0c9a52-… --tag beach
       ./heaters search --image frame.jpg --limit 5
+      ./heaters search --duplicates
     """  # noqa: D301 - the mark that keeps the lines below apart.
-    if (similar is None) == (image is None):
-        raise typer.BadParameter("say either --similar CLIP or --image FILE")
+    from urllib.parse import urlencode
+
+    if [bool(words), similar is not None, image is not None, duplicates].count(True) != 1:
+        raise typer.BadParameter("say one of: words, --similar CLIP, --image FILE, --duplicates")
+    asked = {
+        "q": " ".join(words) if words else None,
+        "limit": limit,
+        "video_id": video,
+        "tag": tag or None,
+        "state": state or None,
+        "min_seconds": longer,
+        "max_seconds": shorter,
+        "since": since,
+        "until": until,
+        "model": model,
+    }
+    query = "?" + urlencode({name: value for name, value in asked.items() if value is not None}, doseq=True)
     api = _api("embed")
-    if similar is not None:
-        found = api.get(f"/api/similar/{similar}", limit=limit)
-    elif image is not None:
+    if image is not None:
         import mimetypes
 
         kind = mimetypes.guess_type(image.name)[0] or "image/jpeg"
@@ -491,14 +518,44 @@ def search(
         except OSError as error:
             show.complain(f"{image} cannot be read: {error.strerror}; name a picture file.")
             raise typer.Exit(1) from error
-        found = api.call("POST", f"/api/search/image?limit={limit}", picture, kind)
+        found = api.call("POST", f"/api/search/image{query}", picture, kind)
+    else:
+        path = "" if words else "/duplicates" if duplicates else f"/similar/{similar}"
+        found = api.call("GET", f"/api/search{path}{query}")
     if as_json:
         _print_json(found)
         return
-    rows = [
-        (f"{row['score']:.3f}", row["clip_id"], row.get("title", ""), row.get("frame", "")) for row in found["results"]
-    ]
-    show.out.print(show.rows_table(("SCORE", "CLIP", "VIDEO", "FRAME"), rows) if rows else "Nothing is similar.")
+    for said in ("advice", "notice"):
+        if found.get(said):
+            show.note(found[said])
+    if duplicates:
+        listed = [
+            (f"{group['likeness']:.3f}", clip["clip_id"], clip["title"], clip["frame"])
+            for group in found["groups"]
+            for clip in group["clips"]
+        ]
+    else:
+        listed = [
+            (f"{row['score']:.3f}", row["clip_id"], row["title"], "" if row["frame"] is None else row["frame"])
+            for row in found["results"]
+        ]
+    show.out.print(
+        show.rows_table(("SCORE", "CLIP", "VIDEO", "FRAME"), listed) if listed else "Nothing was found like that."
+    )
+
+
+@app.command()
+def reembed(
+    model: Annotated[str | None, typer.Option(help="Only by this configured model; by all without it.")] = None,
+    video: Annotated[UUID | None, typer.Option(help="Only the clips of this video.")] = None,
+    keyframes: Annotated[
+        bool, typer.Option("--keyframes", help="Take the keyframes anew as well, by the strategy now set.")
+    ] = False,
+) -> None:
+    """Has clips embedded again as ordinary work. Searches use the former vectors until the new ones are whole."""
+    body = {"model": model, "video_id": None if video is None else str(video), "keyframes": keyframes}
+    count = _api("embed").post("/api/search/reembed", body)["clips"]
+    show.note(f"{count} {'clip' if count == 1 else 'clips'} will be embedded again")
 
 
 @app.command()

@@ -144,8 +144,6 @@ class Queries:
 async def _ask(asked: bytes, order: dict[str, Any]) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
     environment["HEATERS_PARENT"] = str(os.getpid())
-    # A few words are many small products, which threads would only wait for each other at.
-    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -57,6 +57,14 @@ class SentenceModel:
         """Vectors ``[len(texts), 384]`` of length one; of a long text its first 256 tokens count."""
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
+        from threadpoolctl import threadpool_limits
+
+        # A few words are many small products. On a busy machine threads would wait for each other at every one, which was
+        # measured thirty times slower; and one thread always adds up in the same order.
+        with threadpool_limits(limits=1, user_api="blas"):
+            return self._embed(texts)
+
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         rows = np.empty((len(texts), self.dimensions), np.float32)
         # Texts of one length go together: nothing is padded, so nothing has to be masked.
