@@ -108,6 +108,9 @@ class Loudness(Value):
     integrated: Annotated[float | None, Field(description="LUFS.")] = None
     range: Annotated[float | None, Field(description="LU.")] = None
     true_peak: Annotated[float | None, Field(description="dBTP.")] = None
+    gain: Annotated[
+        float | None, Field(description="Decibels by which the sound was changed to reach the profile's target.")
+    ] = None
 
 
 class QcReport(Value):

@@ -446,7 +446,9 @@ class _Bundle:
             else (),
             clipped=sound.clipped if sound else 0,
             samples=sound.samples if sound else 0,
-            loudness=Loudness(integrated=sound.loudness, range=sound.loudness_range, true_peak=sound.true_peak)
+            loudness=Loudness(
+                integrated=sound.loudness, range=sound.loudness_range, true_peak=sound.true_peak, gain=sound.gain
+            )
             if sound
             else None,
             sound_holes=tuple(self._stretch(start, end) for start, end in rendered.silent),

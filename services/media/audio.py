@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -146,8 +146,9 @@ class SoundChain:
         length: Fraction,
         *,
         limits: SoundLimits | None = None,
-        gain: float = 0.0,
+        gain: float | None = None,
     ) -> None:
+        self._gain = gain
         self._form = SoundForm.of(encoding, first, length)
         self.sample_rate, self.channels = self._form.sample_rate, self._form.channels
         self._made = 0
@@ -157,7 +158,7 @@ class SoundChain:
             self._form,
             sample_format=encoding.sample_format,
             frame_size=self.stream.codec_context.frame_size,
-            gain=gain,
+            gain=gain or 0.0,
             fade_milliseconds=encoding.fade_milliseconds,
         )
         self._meter = SoundMeter(self._form.sample_rate, self._form.channels, limits=limits)
@@ -195,7 +196,8 @@ class SoundChain:
     def facts(self) -> SoundFacts:
         """What was measured of the delivered samples."""
         integrated, spread, true_peak = self._loudness.result()
-        return self._meter.facts(loudness=integrated, loudness_range=spread, true_peak=true_peak)
+        found = self._meter.facts(loudness=integrated, loudness_range=spread, true_peak=true_peak)
+        return replace(found, gain=self._gain)
 
     def _encode(self, frame: AudioFrame) -> list[Packet[Stream]]:
         self._meter.add(as_float(frame))

@@ -59,7 +59,8 @@ class SoundFacts:
     """What a clip sounds like.
 
     ``silence`` holds half-open sample ranges from the clip's start; ``clipped`` counts the stretches
-    at the rail; loudness is EBU R128 (LUFS, LU, dBTP) and absent where there is too little sound to tell.
+    at the rail; loudness is EBU R128 (LUFS, LU, dBTP) and absent where there is too little sound to tell. ``gain`` is by how
+    many decibels the sound was brought to a target, where there was one.
     """
 
     samples: int
@@ -71,6 +72,7 @@ class SoundFacts:
     loudness: float | None = None
     loudness_range: float | None = None
     true_peak: float | None = None
+    gain: float | None = None
 
 
 class PictureMeter:

@@ -589,7 +589,8 @@ def profile_from(said: object, *, origin: str) -> Profile:
 def _explained(error: ValidationError) -> list[tuple[str, str]]:
     found = []
     for item in error.errors(include_url=False)[:20]:
-        where = ".".join(str(part) for part in item["loc"])
+        # A name out of a document may hold what no text in UTF-8 can.
+        where = ".".join(str(part) for part in item["loc"]).encode("utf-8", "replace").decode()[:200]
         message = {
             "extra_forbidden": "there is no such field",
             "missing": "this field is missing",

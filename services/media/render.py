@@ -383,7 +383,7 @@ class _ClipPass:
                     limits=self._budget.sound,
                     crew=self._crew,
                     heard=hearing,
-                    gain=gains.get(profile.name, 0.0),
+                    gain=gains.get(profile.name),
                     overlay=self._overlay_for(profile, first),
                 )
             )

@@ -133,7 +133,7 @@ class Writer:
         limits: SoundLimits,
         crew: Crew,
         heard: Heard,
-        gain: float = 0.0,
+        gain: float | None = None,
         overlay: Overlay | None = None,
     ) -> None:
         self._path = path

@@ -195,7 +195,7 @@ def test_a_profile_of_the_folder_is_delivered(kept, tmp_path: Path) -> None:
 
 def test_hdr_passes_the_checks_of_every_profile(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
-    path = hdr_source(tmp_path / "hdr.mkv")
+    path = hdr_source(tmp_path / "hlg.mkv", 18)
     footage = Footage(
         frames=8,
         rate=Fraction(24),
@@ -205,7 +205,34 @@ def test_hdr_passes_the_checks_of_every_profile(tmp_path: Path) -> None:
     )
     found = outcome(order(footage, *sorted(PROFILES), start=1, end=7), desk(store, tmp_path / "scratch"))
     assert isinstance(found, ExportResult), found
-    assert len(found.deliverables) == len(PROFILES)
+    for deliverable in found.deliverables:
+        manifest = Manifest.model_validate_json(store.get_bytes(deliverable.manifest.key))
+        pictures, video = manifest.files[0].pictures, PROFILES[deliverable.profile].video
+        assert pictures is not None
+        kept = video.keeps_hdr or not video.standard_range
+        assert pictures.color_transfer == ("arib-std-b67" if kept else "bt709"), deliverable.profile
+
+
+def test_a_loudness_target_is_reached_and_the_manifest_tells_the_gain(kept, tmp_path: Path) -> None:
+    store, _ = kept
+    wave = 0.02 * np.sin(2 * np.pi * 1000 * np.arange(3 * 48_000) / 48_000)
+    path = make_video(tmp_path / "quiet.mkv", 48, samples=wave.astype(np.float32)).path
+    footage = Footage(
+        frames=48,
+        rate=Fraction(24),
+        source=store.put_file(path, "videos/q/source/a.mkv", "video/x-matroska"),
+        media=probe(path).facts,
+        index=store.put_bytes(index_of(path).to_bytes(), "videos/q/proxy/index.bin", "application/octet-stream"),
+    )
+    found = outcome(order(footage, "broadcast-h264", "delivery-h264", start=0, end=48), desk(store, tmp_path / "s"))
+    assert isinstance(found, ExportResult), found
+    told = [
+        Manifest.model_validate_json(store.get_bytes(deliverable.manifest.key)).qc.loudness
+        for deliverable in found.deliverables
+    ]
+    assert told[0].integrated == pytest.approx(-23, abs=0.2)
+    assert told[0].gain == pytest.approx(-23 - told[1].integrated, abs=0.2)
+    assert told[1].gain is None
 
 
 def test_a_profile_is_tried_by_its_encoder() -> None:
