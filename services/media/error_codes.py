@@ -133,6 +133,8 @@ FINDINGS = (
     Known("media.audio_unreadable", "Not one sample of the sound could be decoded.", "Convert the sound to AAC."),
     Known("media.audio_damaged", "Packets of the sound could not be decoded; they are silent.", "Fetch it again."),
     Known("media.audio_changes", "The sound changes its rate, layout or format; it was converted.", "Usually none."),
+    Known("media.video_track_chosen", "Several tracks of pictures; one of them was taken.", "Usually none."),
+    Known("media.audio_track_chosen", "Several tracks of sound; one of them was taken.", "Usually none."),
     Known("media.streams_apart", "Pictures and sound were downloaded with different lengths.", "Fetch them again."),
 )
 

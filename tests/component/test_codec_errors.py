@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -16,7 +15,7 @@ import pytest
 from contracts.errors import HeatersError, Permanent, Transient
 from contracts.values import FrameRange
 from services.media.decode import AudioSource, FrameSource
-from services.media.error_codes import ERRORS, FINDINGS, page
+from services.media.error_codes import ERRORS
 from services.media.errors import translated
 from services.media.footage import Footage
 from services.media.frame_index import FrameIndex
@@ -231,16 +230,3 @@ def test_the_error_has_its_code_and_a_sentence_that_helps(code: str, tmp_path: P
 
 def test_every_error_of_the_table_is_provoked() -> None:
     assert set(PROVOKED) == {each.code for each in ERRORS}
-
-
-def test_every_code_that_the_house_uses_is_in_the_table() -> None:
-    said = set()
-    for folder in ("media", "ingest", "preprocess", "scenes", "export", "embed"):
-        for path in (ROOT / "services" / folder).rglob("*.py"):
-            if path.name != "error_codes.py":
-                said |= set(re.findall(r"\"(media\.[a-z_]+)\"", path.read_text()))
-    assert said - {"media.error"} == {each.code for each in (*ERRORS, *FINDINGS)}
-
-
-def test_the_page_is_the_table() -> None:
-    assert (ROOT / "docs" / "errors.md").read_text() == page(), "python -m services.media.error_codes > docs/errors.md"

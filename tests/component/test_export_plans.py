@@ -193,7 +193,7 @@ def test_a_profile_of_the_folder_is_delivered(kept, tmp_path: Path) -> None:
     assert isinstance(found, ExportResult)
 
 
-def test_hdr_passes_the_checks_of_every_profile(tmp_path: Path) -> None:
+def test_hdr_passes_the_checks_of_each_kind_of_profile(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
     path = hdr_source(tmp_path / "hlg.mkv", 18)
     footage = Footage(
@@ -203,7 +203,8 @@ def test_hdr_passes_the_checks_of_every_profile(tmp_path: Path) -> None:
         media=probe(path).facts,
         index=store.put_bytes(index_of(path).to_bytes(), "videos/h/proxy/index.bin", "application/octet-stream"),
     )
-    found = outcome(order(footage, *sorted(PROFILES), start=1, end=7), desk(store, tmp_path / "scratch"))
+    names = ("archive-ffv1", "delivery-av1", "delivery-h264", "delivery-h265", "prores-lt")
+    found = outcome(order(footage, *names, start=1, end=7), desk(store, tmp_path / "scratch"))
     assert isinstance(found, ExportResult), found
     for deliverable in found.deliverables:
         manifest = Manifest.model_validate_json(store.get_bytes(deliverable.manifest.key))
