@@ -73,8 +73,8 @@ class TransNetParameters(RuleParameters):
     ] = 0.3
 
 
-class FusedParameters(Parameters):
-    """What the weighed evidence must reach."""
+class FusedParameters(RuleParameters):
+    """What the weighed evidence must reach, and the rules for flashes and fades beside it."""
 
     threshold: Annotated[float, Field(gt=0, lt=1, description="Least probability of a frame of a change.")] = 0.55
 

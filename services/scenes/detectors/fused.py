@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.values import FrameRange, Transition, TransitionKind
-from services.scenes.detectors import evidence, network, weighing
-from services.scenes.detectors.declared import FUSED, Declaration, FusedParameters, RuleParameters
+from services.scenes.detectors import evidence, hsv, network, weighing
+from services.scenes.detectors.cuts import flashes
+from services.scenes.detectors.declared import FUSED, Declaration, FusedParameters
 from services.scenes.detectors.interface import Frames, Scores, Track
-from services.scenes.detectors.luma import FLAT_CONTRAST, find_fades, luma_statistics
+from services.scenes.detectors.luma import FLAT_CONTRAST, find_fades
 
 CHUNK = 1024
 DOUBT_FROM, DOUBT_TO = 0.25, 0.75
@@ -28,6 +29,12 @@ DOUBT_FROM, DOUBT_TO = 0.25, 0.75
 
 ASKED_AT_MOST = 25
 SHORTEST_GRADUAL = 4
+STEEP = 15.0
+"""A flash begins and ends with differences of colour of at least this."""
+
+LIT = 30.0
+"""A light flash is lighter than the pictures before and after it by at least this much luma."""
+
 _BLACK = 10.0
 _MARGIN = evidence.REACH + weighing.REACH
 
@@ -41,8 +48,9 @@ class Fused:
     def scores(self, frames: Frames) -> Scores:
         """``curve`` is the probability of any change, 0 to 1.
 
-        Tracks: ``kinds`` (``[5, frames]``, probabilities of none, cut, dissolve, fade, wipe) and ``model``
-        (``[2, frames]``, what TransNetV2 said, -1 where it was not asked).
+        Tracks: ``kinds`` (``[5, frames]``, probabilities of none, cut, dissolve, fade, wipe), ``model``
+        (``[2, frames]``, what TransNetV2 said, -1 where it was not asked), and ``content`` (``[frames]``) and ``across``
+        (``[4, frames]``), differences of colour from the frame before and over a flash, as in ``hsv``.
         """
         count = len(frames)
         kinds = np.zeros((5, count), np.float32)
@@ -55,17 +63,21 @@ class Fused:
             model = np.stack(network.predict(frames, asked))
             for start, end in _touched(asked, count):
                 kinds[:, start:end] = _weighed(frames, model, start, end)
-        luma, contrast = luma_statistics(frames)
+        seen = hsv.measure(frames)
+        across = hsv.content_curve(seen.tracks["across"], luma_only=False)
         curve = 1 - kinds[0]
         curve[:1] = 0
-        return Scores(curve=curve, luma=luma, contrast=contrast, tracks={"kinds": kinds, "model": model})
+        tracks = {"kinds": kinds, "model": model, "content": seen.curve, "across": across}
+        return Scores(curve=curve, luma=seen.luma, contrast=seen.contrast, tracks=tracks)
 
     def transitions(self, scores: Scores, parameters: FusedParameters) -> tuple[Transition, ...]:
         """Runs of frames that are likely a change, each named for the kind it is likeliest."""
-        kinds = scores.tracks["kinds"]
+        seen_through = _seen_through(scores, parameters)
         found: list[Transition] = []
         free_from = last = 0
-        for kind, start, end in _named(scores, kinds, parameters.threshold):
+        for kind, start, end in _named(scores, parameters):
+            if kind is TransitionKind.CUT and start in seen_through:
+                continue
             if kind is TransitionKind.FADE and (not parameters.fades or _at_the_ends(scores, start, end)):
                 continue
             first = max(start, free_from, 1)
@@ -82,11 +94,30 @@ class Fused:
         return tuple(found)
 
 
-def _named(scores: Scores, kinds: Track, threshold: float) -> list[tuple[TransitionKind, int, int]]:
+def _seen_through(scores: Scores, parameters: FusedParameters) -> set[int]:
+    """Frames at which a flash begins or ends; of light flashes also those during which the picture moves on."""
+    content, across = scores.tracks["content"], scores.tracks["across"]
+    steep = np.flatnonzero(content >= STEEP)
+    found = flashes(steep, content, across, parameters)
+    around = np.pad(content, (4, 8), mode="edge")
+    moving = np.median(np.lib.stride_tricks.sliding_window_view(around, 13), axis=1)
+    lags = np.arange(2, len(across) + 2)[:, None]
+    rested = np.maximum(across - moving * lags, 0).astype(np.float32)
+    rising = np.diff(scores.luma, prepend=scores.luma[:1])
+    lit = [
+        begin
+        for begin in steep.tolist()
+        if rising[begin] >= LIT and rising[begin + 1 : begin + 2 + parameters.flash_frames].min(initial=0) <= -LIT
+    ]
+    return found | flashes(np.array(lit, dtype=np.intp), content, rested, parameters)
+
+
+def _named(scores: Scores, parameters: FusedParameters) -> list[tuple[TransitionKind, int, int]]:
     """Runs of frames that are likely a change, with what each is likeliest; a fade out and the next fade in are one."""
     black = _black(scores)
+    kinds = scores.tracks["kinds"]
     named: list[tuple[TransitionKind, int, int]] = []
-    for start, end in _runs(scores.curve >= threshold):
+    for start, end in _runs(scores.curve >= parameters.threshold):
         cut, gradual = kinds[1, start:end], kinds[2:, start:end].sum(axis=1)
         if end - start < SHORTEST_GRADUAL or gradual.sum() <= cut.sum():
             frame = start + int(cut.argmax())
@@ -101,7 +132,7 @@ def _named(scores: Scores, kinds: Track, threshold: float) -> list[tuple[Transit
         )
         named.append((kind, named.pop()[1] if follows else start, end))
     # A ramp down, black and a ramp up are a fade by rule, whatever the pictures show.
-    ruled = [(each.frames.start, each.frames.end) for each in find_fades(scores, RuleParameters())]
+    ruled = [(each.frames.start, each.frames.end) for each in find_fades(scores, parameters)]
     apart = [each for each in named if not any(each[1] < end and start < each[2] for start, end in ruled)]
     return sorted([*apart, *((TransitionKind.FADE, start, end) for start, end in ruled)], key=lambda each: each[1])
 
