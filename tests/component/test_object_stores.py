@@ -114,6 +114,13 @@ def test_a_signed_address_is_readable_without_keys_and_by_ranges(s3, key):
     assert httpx.get(address.split("?")[0]).status_code in {401, 403}
 
 
+def test_a_large_object_is_copied_inside_the_store(store, key):
+    ref = store.put_bytes(DATA * 12, key, "video/mp4")
+    copied = store.copy(key, f"{key}.copy")
+    assert store.head(f"{key}.copy") == copied == ref.model_copy(update={"key": f"{key}.copy"})
+    assert store.get_range(f"{key}.copy", len(DATA) * 12 - 4, len(DATA) * 12) == DATA[-4:]
+
+
 def part_of(folder, data):
     path = folder / "part"
     path.write_bytes(data)
