@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -234,6 +235,12 @@ def test_every_rule_has_a_planted_defect():
     assert planted == {rule.name for rule in RULES}
     assert len(BROKEN) + len(DOUBTFUL) >= 40
     assert len(CLEAN) >= 40
+
+
+def test_every_rule_stands_in_the_documentation_as_it_is():
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    for rule in RULES:
+        assert f"| `{rule.code}` | {rule.verdict.value} | {rule.meaning} |" in page, rule.name
 
 
 def test_a_finding_says_where_in_the_clip_it_is_and_what_the_limit_was():
