@@ -72,7 +72,7 @@ def test_no_request_makes_the_service_fail(service, scale):
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
             @settings(
-                max_examples=scale(4, 25),
+                max_examples=scale(3, 20),
                 deadline=None,
                 database=None,
                 derandomize=True,

@@ -133,6 +133,13 @@ async def test_a_role_may_do_what_it_says_and_no_more(review, video):
         assert tuple(answer.status_code for answer in found) == statuses, role
         refused = [answer.json()["code"] for answer in found if answer.status_code == 403]
         assert set(refused) <= {"http.forbidden"}
+    reviewer = bearer((await token(review, "reviewer"))["token"])
+    for method, path in (
+        ("PUT", "/api/profiles/x"),
+        ("POST", "/api/search/reembed"),
+        ("POST", "/api/ops/failures/retry"),
+    ):
+        assert (await review.http.request(method, path, headers=reviewer)).status_code == 403
     history = (await review.http.get(edits, headers=bearer(OWN))).json()["edits"]
     assert [edit["by"] for edit in history] == ["the reviewer"]
     entries = (await review.http.get("/api/audit", headers=bearer(OWN))).json()["entries"]

@@ -142,7 +142,7 @@ async def _person(client: httpx.AsyncClient, number: int, until: float, pause: f
             json={"command": command, "clips": [clip["id"]], "versions": [clip["version"]], **more},
         )
         seen[str(answer.status_code)] = seen.get(str(answer.status_code), 0) + 1
-        if answer.status_code == 200 and chance.random() < 0.1:
+        if answer.status_code == 200 and answer.json()["edit"] and chance.random() < 0.1:
             await client.post(f"/api/edits/{answer.json()['edit']['id']}/undo")
         await asyncio.sleep(max(0.0, pause - (time.monotonic() - begun)))
 

@@ -58,7 +58,7 @@ def role_named(name: str) -> Role:
     return {role.spelt: role for role in Role}[name]  # type: ignore[index]
 
 
-def actor_of(request: Request) -> Actor:
+async def actor_of(request: Request) -> Actor:
     """The actor that the guard found."""
     actor: Actor = request.scope.get(SCOPE, OPEN)
     return actor

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-OPERATORS = ("/api/ops/", "/api/dead-letters/")
+OPERATORS = ("/api/ops/", "/api/dead-letters/", "/api/profiles/", "/api/search/reembed")
 OPERATORS_ALWAYS = ("/api/tokens", "/api/audit")
 WITHOUT_TOKEN = frozenset({("POST", "/api/session"), ("DELETE", "/api/session")})
 EDITS = re.compile(r"/api/(videos/[^/]+/(edits|rest)|edits/.+|batch|batch/undo)")
@@ -302,9 +302,11 @@ def _needed(method: str, path: str) -> Role:
     """The least role that may do this."""
     if path.startswith(OPERATORS_ALWAYS):
         return Role.OPERATOR
-    if method in SAFE_METHODS or path == "/api/session" or path.startswith(("/api/search/", MEDIA)):
+    if method in SAFE_METHODS or path == "/api/session":
         return Role.VIEWER
-    return Role.OPERATOR if path.startswith((*OPERATORS, "/api/profiles/")) else Role.REVIEWER
+    if path.startswith(OPERATORS):
+        return Role.OPERATOR
+    return Role.VIEWER if path.startswith(("/api/search/", MEDIA)) else Role.REVIEWER
 
 
 def _origin(address: str) -> str:
