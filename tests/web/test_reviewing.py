@@ -339,3 +339,35 @@ def test_an_address_that_is_not_secure_says_so_and_still_shows_exact_frames(site
         site.kill()
         del site.environment["HEATERS_HTTP_TOKEN"]
         site.start()
+
+
+def test_whoever_may_only_look_can_decide_nothing_and_a_lost_session_asks_for_the_token(page, site, numbers):
+    video = site.video(numbers, [100, 200], "Looking")
+    made = site.post("/api/tokens", {"name": "Ann", "role": "viewer"})
+    other = site.post("/api/tokens", {"name": "Bob", "role": "reviewer"})
+    site.kill()
+    site.environment["HEATERS_HTTP_TOKEN"] = "a-token-for-tests"
+    try:
+        site.start()
+        page.goto(f"/#/review/{video}")
+        page.locator("input[type=password]").fill(made["token"])
+        page.keyboard.press("Enter")
+        wait_for(page, "() => window.__player && window.__player.state.frame >= 0")
+        assert page.locator("[data-action=approve]").is_disabled()
+        press_action(page, "KeyA")
+        assert page.evaluate("() => localStorage.getItem('decisions')") is None
+        page.context.clear_cookies()
+        page.goto("/#/queue")
+        page.locator("input[type=password]").fill(other["token"])
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".video-row")
+        open_review(page, video)
+        press_action(page, "KeyA")
+        pending_at(page, 100)
+        wait_for(page, "() => localStorage.getItem('decisions') === null")
+    finally:
+        site.kill()
+        del site.environment["HEATERS_HTTP_TOKEN"]
+        site.start()
+    (clip, *_) = clips_of(site, video)
+    assert (clip["state"], clip["approved_by"]) == ("review_approved", "Bob")

@@ -20,6 +20,7 @@ import {
   overlay,
   route,
   selected,
+  session,
   setTheme,
   tell,
   theme,
@@ -224,7 +225,7 @@ function toPage(page: PageName): () => void {
   };
 }
 
-export const ACTIONS: Action[] = [
+const TABLE: Action[] = [
   { id: "play", title: "Play or pause", group: "Play", keys: ["Space", "KeyK"], when: onClip, run: () => (ownBounds(), player?.toggle()) },
   { id: "forward", title: "Play forward; again for 2×, 4×, 8×", group: "Play", keys: ["KeyL"], when: onClip, run: () => (ownBounds(), player?.shuttle(1)) },
   { id: "backward", title: "Play backward; again for 2×, 4×, 8×", group: "Play", keys: ["KeyJ"], when: onClip, run: () => (ownBounds(), player?.shuttle(-1)) },
@@ -337,6 +338,11 @@ export const ACTIONS: Action[] = [
   { id: "help", title: "Keys and help", group: "Page", keys: ["Shift+Slash", "F1"], when: always, run: () => (overlay.value = "help") },
   { id: "theme", title: "Dark, light, or as the system says", group: "Page", keys: ["Shift+KeyT"], when: always, run: () => setTheme(({ auto: "dark", dark: "light", light: "auto" } as const)[theme.value]) },
 ];
+
+/** Whoever may only look decides and changes nothing. */
+const mayDecide = () => session.value?.role !== "viewer";
+
+export const ACTIONS: Action[] = TABLE.map((one) => (one.group === "Decide" || one.group === "Change" ? { ...one, when: () => one.when() && mayDecide() } : one));
 
 const BY_ID = new Map(ACTIONS.map((action) => [action.id, action]));
 export const action = (id: string): Action => BY_ID.get(id)!;

@@ -192,6 +192,10 @@ export async function call<T>(path: string, init: RequestInit & { json?: unknown
   if ([502, 503, 504].includes(answer.status) && passes) {
     throw new Unreachable(body?.detail ?? "The review service is not ready yet. It is asked again by itself.");
   }
+  if (answer.status === 401 && !path.startsWith("/api/session")) {
+    dispatchEvent(new Event("signed-out"));
+    throw new Unreachable("The token counts no more. Sign in again, and what waits goes on.");
+  }
   throw new Problem(answer.status, body?.code ?? `http.${answer.status}`, body?.detail ?? answer.statusText, body?.clips ?? []);
 }
 

@@ -149,6 +149,7 @@ async function greet(): Promise<void> {
 }
 
 setTheme(theme.value);
+addEventListener("signed-out", () => (needsToken.value = true));
 await greet();
 render(<App />, Object.assign(document.getElementById("app")!, { textContent: "" }));
 listenToKeys();
