@@ -123,7 +123,9 @@ async function split(): Promise<void> {
   }
   const made = await edit("split", [clip], { at });
   const second = made?.clips.find((other) => other.start_frame === at && other.state === "pending_review");
-  if (second && route.value.clip === clip.id) openClip(second.id);
+  // A live event may have told of the parts before the answer did.
+  const isHere = [clip.id, ...(made?.clips.map((part) => part.id) ?? [])].includes(route.value.clip ?? "");
+  if (second && isHere) openClip(second.id);
 }
 
 async function merge(chosen: Clip[]): Promise<void> {

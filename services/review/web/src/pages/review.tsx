@@ -15,11 +15,15 @@ export function Review() {
   useEffect(() => {
     if (id) void openVideo(id);
   }, [id]);
-  // Without a clip in the address, the first undecided one is opened.
+  // A clip that was replaced gives way to the one that has the frame on the screen; without a clip in the address, the first
+  // undecided one is opened.
   useEffect(() => {
-    if (board.value && board.value.video.id === id && !current.value && clips.value.length) {
-      openClip((clips.value.find((clip) => clip.state === "pending_review") ?? clips.value[0]!).id);
-    }
+    const now = board.value;
+    if (!now || now.video.id !== id || current.value || !clips.value.length) return;
+    const gone = now.clips.get(route.value.clip ?? "");
+    const at = gone && frame.value >= gone.start_frame && frame.value < gone.end_frame ? frame.value : gone?.start_frame;
+    const heir = clips.value.find((clip) => at !== undefined && clip.start_frame <= at && at < clip.end_frame);
+    openClip((heir ?? clips.value.find((clip) => clip.state === "pending_review") ?? clips.value[0]!).id);
   });
 
   if (boardProblem.value && !board.value) return <Trouble error={boardProblem.value} again={() => id && void openVideo(id)} />;
