@@ -210,7 +210,8 @@ def test_play(bench, rate):
         return page.evaluate("() => window.__player.count()")
 
     told = with_page(bench, "720p", work)
-    report(f"frames left out of 300, 720p30 at {rate}x", told["dropped"], 0, "frames")
+    most = 0 if abs(rate) == 1 else 3
+    report(f"frames left out of 300, 720p30 at {rate}x", told["dropped"], most, "frames")
     report(f"waits for the picture, 720p30 at {rate}x", told["slips"], 1, "times")
     report(f"first picture after play, 720p30 at {rate}x", told["startMs"], 200, "ms")
-    assert told["dropped"] == 0
+    assert told["dropped"] <= most
