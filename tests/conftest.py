@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, settings
 from tests.support.live import LiveStack
 from tests.support.servers import Broker, Servers, own_broker, serve
 
-
 # How long an example takes depends on who else uses the machine, and tells nothing of whether it holds.
 settings.register_profile("heaters", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("heaters")
