@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from services.media.scheduling import wait_turns
 from tests.support.live import LiveStack
 from tests.support.servers import Broker, Servers, own_broker, serve
 
@@ -22,6 +25,16 @@ def pytest_addoption(parser) -> None:
 
 def pytest_configure(config) -> None:
     config.addinivalue_line("markers", "scaled: does more under --full")
+
+
+@pytest.fixture(autouse=True)
+def ordinary_priority() -> Iterator[None]:
+    """No test leaves its thread with a real-time priority, which everything started after it would inherit."""
+    yield
+    if sys.platform == "linux":
+        found = os.sched_getscheduler(0)
+        wait_turns()
+        assert found == os.SCHED_OTHER
 
 
 @dataclass(frozen=True)

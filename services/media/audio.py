@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from services.media.errors import EncodingFailed
 from services.media.measure import SoundFacts, SoundLimits, SoundMeter
 from services.media.profiles import AudioEncoding
+from services.media.scheduling import wait_turns
 from services.media.sound import tangible
 from services.media.timebase import nearest
 
@@ -282,11 +283,12 @@ def as_float(frame: AudioFrame) -> NDArray[np.float32]:
 
 
 def open_encoder(context: Any) -> None:
-    """Opens a codec context and refuses options that the encoder did not take.
+    """Opens a codec context, at ordinary priority, and refuses options that the encoder did not take.
 
     The library ignores a misspelt option in silence, so that a profile would promise what its files do not hold.
     """
     context.open(strict=False)
+    wait_turns()
     leftover = sorted(context.options)
     if leftover:
         raise EncodingFailed(

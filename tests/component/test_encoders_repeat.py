@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from services.media.audio import open_encoder
 from services.media.profiles import VideoEncoding
 
 WIDTH, HEIGHT, FRAMES = 480, 272, 24
@@ -42,6 +43,7 @@ def packets(pictures: list[np.ndarray], encoding: VideoEncoding) -> str:
     context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     context.time_base, context.framerate = Fraction(1, 24), Fraction(24)
     context.options = encoding.encoder_options() | {"g": "48"}
+    open_encoder(context)
     digest = hashlib.sha256()
     for number, picture in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")

@@ -14,6 +14,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from services.media.scheduling import wait_turns
+
 COLUMNS, ROWS = 6, 4
 
 
@@ -111,6 +113,7 @@ def make_video(
             frame.pts, frame.time_base = at, timebase
             packets += stream.encode(frame)
         packets += stream.encode(None)
+        wait_turns()
         if sound is not None:
             seconds = audio_seconds or (times[-1] - times[0]) * timebase + 1 / rate
             blocks = [audio_block] if isinstance(audio_block, int) else audio_block
