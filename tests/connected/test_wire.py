@@ -108,16 +108,20 @@ def records(stack, tmp_path_factory):
     stack.wait(lambda: stack.finished(video_id), what="the video to be finished")
     clips = len(stack.clips(video_id))
 
+    def lasts(found):
+        return [
+            event
+            for event in (json.loads(record.value) for record in found if wire.type_of(record) == LAST)
+            if event["video_id"] == video_id
+        ]
+
     def over(found):
-        return (
-            sum(wire.type_of(record) == LAST and json.loads(record.value)["video_id"] == video_id for record in found)
-            >= clips
-        )
+        return len(lasts(found)) >= clips
 
     found = asyncio.run(wire.read_all(stack.bootstrap, *TOPICS, until=over))
     # Another test on this stack publishes this on purpose; whatever else is there must be an event.
     found = [record for record in found if record.value != wire.NO_EVENT]
-    return found, json.loads(next(record.value for record in reversed(found) if wire.type_of(record) == LAST))
+    return found, lasts(found)[-1]
 
 
 def test_a_request_written_by_hand_takes_a_video_all_the_way(records):
