@@ -36,7 +36,7 @@ class Servers:
             "kafka_bootstrap": broker,
             "kafka_group": name,
             "kafka_fetch_wait_ms": 20,
-            "kafka_session_timeout_ms": 6_000,
+            "kafka_session_timeout_ms": 2_000,
             "database_url": self.database_url.rsplit("/", 1)[0] + f"/{name}",
             "s3_endpoint": self.s3_endpoint,
             "s3_access_key": self.s3_access_key,
