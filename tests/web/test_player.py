@@ -100,8 +100,11 @@ def test_scrubbing_draws_exact_frames_and_comes_to_rest_where_the_pointer_is(ope
     page.mouse.down()
     for share in range(1, 60):
         page.mouse.move(left + strip["width"] * share / 60, y)
-    wait_for(page, "() => window.__player.state.frame === window.__player.state.target")
     page.mouse.up()
+    # Letting go is a seek of its own, to where the pointer is then.
+    wait_for(
+        page, "() => { const p = window.__player; return !p.seeking && !p.wanted && p.state.frame === p.state.target; }"
+    )
     assert len(seen(page)) > 10
     assert abs(shown(page) - 295) <= 2
     assert page.evaluate(READ_NUMBER) == shown(page)
