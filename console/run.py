@@ -1,7 +1,7 @@
 """``heaters run``: takes videos all the way, from a path or a URL to deliverables in a folder.
 
 Guarantees: what cannot be submitted, and what fails on the way, is an entry with a code and a sentence while the other
-videos go on; the same command given again joins the work it began; an interrupted command leaves the work in the
+videos go on; a playlist is followed as the videos that it became; the same command given again joins the work it began; an interrupted command leaves the work in the
 ledger, where the next start of the stack finds it.
 """
 
@@ -47,6 +47,23 @@ class Going:
     video: dict[str, Any] | None = None
     refusal: dict[str, Any] | None = None
     changed_at: float = field(default_factory=time.monotonic)
+    is_entry: bool = False
+    """Whether a list named it; its address and title are then told by its own video."""
+
+    @property
+    def key(self) -> str:
+        """Its row on the board."""
+        return str(self.video_id) if self.is_entry else self.named.text
+
+    @property
+    def label(self) -> str:
+        """What its row is called."""
+        return self.title if self.is_entry else self.named.title
+
+    @property
+    def entries(self) -> tuple[UUID, ...]:
+        """The videos that it became, if it proved to be a list."""
+        return tuple(UUID(each) for each in (self.video or {}).get("entries") or ())
 
     @property
     def is_over(self) -> bool:
@@ -204,11 +221,11 @@ def find(review: Api, video_id: UUID) -> dict[str, Any] | None:
     return dict(found)
 
 
-def follow(tools: Tools, going: Sequence[Going]) -> None:
-    """Watches until every video is over. Raises ``ApiError`` when the review service stays away."""
+def follow(tools: Tools, going: list[Going]) -> None:
+    """Watches until every video is over; a list gives way to its entries. Raises ``ApiError`` when review stays away."""
     last_answer = time.monotonic()
     while True:
-        for each in going:
+        for each in tuple(going):
             if each.refusal is not None:
                 show_refusal(tools.board, each)
             elif not each.is_over and each.video_id is not None:
@@ -218,18 +235,41 @@ def follow(tools: Tools, going: Sequence[Going]) -> None:
                     if found != each.video:
                         each.changed_at = last_answer
                     each.video = found or each.video
+                    if each.entries:
+                        tools.board.put(each.key, each.label, 1.0, f"a list of {len(each.entries)} videos")
+                        _unfold(going, each)
+                        continue
+                    if each.is_entry and each.video is not None:
+                        _take_name(each, each.video)
                 except ApiError as error:
                     stack.revive(tools.access.home)
                     # A service that was killed is back soon; only a lasting silence is told.
                     if 400 <= error.status < 500 or time.monotonic() - last_answer > LONGEST_SILENCE:
                         raise
                 quiet = time.monotonic() - each.changed_at
-                show.show_video(
-                    tools.board, each.named.text, each.named.title, each.video, quiet if quiet > QUIET else 0
-                )
+                show.show_video(tools.board, each.key, each.label, each.video, quiet if quiet > QUIET else 0)
         if all(each.is_over for each in going):
             return
         time.sleep(POLL)
+
+
+def _unfold(going: list[Going], parent: Going) -> None:
+    """Puts the entries of a list in its place, but for those that are followed already."""
+    followed = {each.video_id for each in going}
+    many = len(parent.entries)
+    new = [
+        Going(Named(str(video_id)), f"{number} of {many} of {parent.label}", video_id=video_id, is_entry=True)
+        for number, video_id in enumerate(parent.entries, 1)
+        if video_id not in followed
+    ]
+    at = going.index(parent)
+    going[at : at + 1] = new
+
+
+def _take_name(each: Going, video: dict[str, Any]) -> None:
+    """An entry of a list is called what its own video is called, as soon as that is known."""
+    each.named = Named((video.get("source") or {}).get("url") or each.named.text)
+    each.title = video["title"] or each.title
 
 
 def show_refusal(board: show.Board, each: Going) -> None:

@@ -79,7 +79,11 @@ class Board:
             if key not in self._tasks:
                 self._tasks[key] = self._progress.add_task(shorten(title, TITLE_WIDTH), total=1.0, words="")
             self._progress.update(
-                self._tasks[key], completed=share or 0.0, words=words, total=None if share is None else 1.0
+                self._tasks[key],
+                description=shorten(title, TITLE_WIDTH),
+                completed=share or 0.0,
+                words=words,
+                total=None if share is None else 1.0,
             )
             return
         said = words if steady is None else steady

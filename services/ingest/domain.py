@@ -377,7 +377,8 @@ def expanded(order: FetchInput, result: FetchResult) -> Sequence[Event]:
         )
         for entry in result.entries
     ]
-    return (*requests, VideoRejected(video_id=order.video_id, failure=failure))
+    entries = tuple(video_id_of(request, None) for request in requests)
+    return (*requests, VideoRejected(video_id=order.video_id, failure=failure, entries=entries))
 
 
 def succeeded(order: FetchInput, run: int, result: FetchResult) -> Sequence[Event]:

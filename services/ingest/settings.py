@@ -27,7 +27,7 @@ class Settings(ChassisSettings):
     )
     ingest_max_captions: int = Field(20, ge=0, le=200, description="Most caption tracks kept of one video.")
     ingest_max_entries: int = Field(
-        500, ge=0, le=100_000, description="Most videos that one playlist or channel may bring; 0 takes no lists."
+        500, ge=0, le=10_000, description="Most videos that one playlist or channel may bring; 0 takes no lists."
     )
     ingest_max_fragments: int = Field(200_000, ge=1, description="Most fragments of which a stream may consist.")
     ingest_host_concurrency: int = Field(2, ge=1, le=64, description="Downloads at once from one host, on one machine.")

@@ -43,6 +43,10 @@ class VideoRejected(VideoEvent):
     TYPE: ClassVar[str] = "heaters.video.rejected.v1"
 
     failure: Failure
+    entries: Annotated[
+        tuple[UUID, ...],
+        Field(max_length=10_000, description="The videos that were requested instead, when the source is a list."),
+    ] = ()
 
 
 class VideoDownloadStarted(VideoEvent):

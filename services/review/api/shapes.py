@@ -119,6 +119,7 @@ class VideoOut(VideoSummary):
     """A video with its clips; a duplicate shows those of its original."""
 
     clips: list[ClipOut]
+    entries: Annotated[list[UUID], Field(description="The videos that a list became; the list itself is rejected.")]
 
 
 class VideoPage(BaseModel):

@@ -117,6 +117,7 @@ _PROGRESS_SINCE = text("""
 """)
 _PROGRESS_HEAD = text("SELECT max(changed_at) FROM progress")
 _PROXIED = text("SELECT facts->'proxied' AS proxied FROM video WHERE id = :id")
+_ENTRIES = text("SELECT facts->'rejected'->'entries' FROM video WHERE id = :id")
 _HEARD = text("SELECT facts->'proxied' AS proxied, facts->'detected' AS detected FROM video WHERE id = :id")
 _PACE = text("""
     SELECT count(*) FROM edit
@@ -157,7 +158,10 @@ async def video_of(session: AsyncSession, now: datetime, video_id: UUID, *, supe
     query = text(_CLIPS % (where, "start_frame, id"))
     owner = row["duplicate_of"] or video_id
     clips = (await session.execute(query, {"id": owner, "limit": MAX_CLIPS_OF_A_VIDEO})).mappings()
-    return VideoOut(**dict(summary), clips=[_clip(clip, summary.title, summary.rate) for clip in clips])
+    entries = (await session.execute(_ENTRIES, {"id": video_id})).scalar_one() or []
+    return VideoOut(
+        **dict(summary), clips=[_clip(clip, summary.title, summary.rate) for clip in clips], entries=entries
+    )
 
 
 @dataclass(frozen=True)
