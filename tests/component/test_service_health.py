@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
 from datetime import timedelta
 from uuid import uuid4
@@ -101,3 +103,16 @@ async def test_with_a_token_the_api_answers_only_those_who_carry_it(settings):
         assert (await http.get("/api/anything", headers={"Authorization": "Bearer secret"})).status_code == 204
         assert (await http.get("/health/live")).status_code == 200
     await runtime.engine.dispose()
+
+
+async def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements(settings):
+    accepted = asyncio.Queue()
+    with health.bind(settings.model_copy(update={"http_port": 0}), has_api=False) as listening:
+        server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), sock=listening)
+        async with server:
+            _, mine = await asyncio.open_connection(*listening.getsockname())
+            theirs = await accepted.get()
+            assert theirs.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for writer in (mine, theirs):
+                writer.close()
+                await writer.wait_closed()
