@@ -11,6 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated
 from uuid import UUID
@@ -198,11 +199,17 @@ def tools() -> dict[str, str]:
         "heaters-export": str(EXPORT_VERSION),
         "heaters-manifest": SCHEMA_VERSION,
         "heaters-render": str(RENDER_VERSION),
-        "numpy": version("numpy"),
-        "pillow": version("pillow"),
-        "pyav": version("av"),
-        "pysubs2": version("pysubs2"),
+        "numpy": _version_of("numpy"),
+        "pillow": _version_of("pillow"),
+        "pyav": _version_of("av"),
+        "pysubs2": _version_of("pysubs2"),
     }
+
+
+@cache
+def _version_of(package: str) -> str:
+    """Looked up once: the answer lies in a file of many lines, and every bundle asks."""
+    return version(package)
 
 
 def footage_of(proxied: VideoProxied, mastered: VideoMastered | None) -> Footage | None:

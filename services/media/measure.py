@@ -6,6 +6,7 @@ few small arrays however long the clip is; the same input gives the same numbers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -153,6 +154,7 @@ class SoundMeter:
         self._silent_from: int | None = None
         self._clipped = 0
         self._railed = np.zeros(channels, dtype=np.int64)
+        self._shortest = max(1, math.ceil(self._limits.silence_seconds * sample_rate))
 
     def add(self, block: NDArray[np.floating[Any]]) -> None:
         """Takes float samples [channels, samples], full scale 1."""
@@ -171,12 +173,24 @@ class SoundMeter:
         self._samples += count
 
     def _hear(self, loud: NDArray[np.bool_]) -> None:
-        edges = np.flatnonzero(np.diff(loud.astype(np.int8))) + 1
-        for start in (0, *edges.tolist()):
-            if loud[start]:
-                self._close_silence(self._samples + start)
-            elif self._silent_from is None:
-                self._silent_from = self._samples + start
+        sounding = np.flatnonzero(loud)
+        if not len(sounding):
+            self._open_silence(self._samples)
+            return
+        first, last = int(sounding[0]), int(sounding[-1])
+        if first:
+            self._open_silence(self._samples)
+        self._close_silence(self._samples + first)
+        # Every wave passes through silence: of what lies between two sounds, only what is long enough to be told counts.
+        for gap in np.flatnonzero(np.diff(sounding) > self._shortest).tolist():
+            self._open_silence(self._samples + int(sounding[gap]) + 1)
+            self._close_silence(self._samples + int(sounding[gap + 1]))
+        if last + 1 < len(loud):
+            self._open_silence(self._samples + last + 1)
+
+    def _open_silence(self, start: int) -> None:
+        if self._silent_from is None:
+            self._silent_from = start
 
     def _close_silence(self, end: int) -> None:
         start, self._silent_from = self._silent_from, None

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -179,20 +179,25 @@ def waveform(peaks: bytes) -> tuple[bytes, int, int]:
     canvas[:] = _BACKGROUND
     middle = WAVE_HEIGHT // 2
     canvas[middle] = _RULE
-    for column in range(width):
-        low = column * len(pairs) // width
-        part = pairs[low : max(low + 1, (column + 1) * len(pairs) // width)]
-        if len(part):
-            top = middle - int(part[:, 1].max()) * (middle - 2) // 127
-            bottom = middle - int(part[:, 0].min()) * (middle - 2) // 127
-            canvas[min(top, bottom) : max(top, bottom) + 1, column] = _WAVE
+    if len(pairs):
+        # Each column begins with a bucket of its own, or repeats the one before: reduceat takes a single one then.
+        starts = np.arange(width) * len(pairs) // width
+        top = middle - np.maximum.reduceat(pairs[:, 1], starts) * (middle - 2) // 127
+        bottom = middle - np.minimum.reduceat(pairs[:, 0], starts) * (middle - 2) // 127
+        rows = np.arange(WAVE_HEIGHT)[:, None]
+        canvas[(rows >= np.minimum(top, bottom)) & (rows <= np.maximum(top, bottom))] = _WAVE
     buffer = io.BytesIO()
     Image.fromarray(canvas).save(buffer, "PNG", optimize=False, compress_level=6)
     return buffer.getvalue(), width, WAVE_HEIGHT
 
 
+@cache
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)
+
+
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, *, size: int, room: int) -> None:
-    font: Any = ImageFont.load_default(size)
+    font = _font(size)
     # The built-in font draws Latin-1 only; what it lacks is shown as a question mark rather than as a box.
     shown = "".join(
         letter if ord(letter) < 256 and letter.isprintable() else "?" for letter in text.translate(_SIMPLER)

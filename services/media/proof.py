@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import av
@@ -131,9 +132,13 @@ def look(frame: VideoFrame) -> Look:
     deep = frame.format.components[0].bits > 8
     plane = frame.planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint16 if deep else np.uint8).reshape(plane.height, -1)
-    down = np.linspace(0, plane.height - 1, min(GRID[0], plane.height)).astype(np.intp)
-    across = np.linspace(0, plane.width - 1, min(GRID[1], plane.width)).astype(np.intp)
-    return np.asarray(rows[np.ix_(down, across)]).copy()
+    return np.asarray(rows[_places(plane.width, plane.height)])
+
+
+@cache
+def _places(width: int, height: int) -> tuple[NDArray[np.intp], ...]:
+    down, across = (np.linspace(0, side - 1, min(most, side)) for side, most in zip((height, width), GRID, strict=True))
+    return np.ix_(down.astype(np.intp), across.astype(np.intp))
 
 
 def difference(frame: VideoFrame, meant: Look) -> float:

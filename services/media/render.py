@@ -35,7 +35,7 @@ from services.media.measure import PictureFacts, PictureLimits, SoundLimits
 from services.media.overlay import Overlay
 from services.media.profiles import Profile
 from services.media.rendition import SOUND_AHEAD, Rendition, Writer, queue_depth
-from services.media.shaping import colours_of, delivered_size
+from services.media.shaping import Chains, colours_of, delivered_size
 from services.media.sidecars import Aside, Captions, Sidecar, Waves, caption_sidecars
 from services.media.watermark import Watermark
 from services.media.workers import Crew, Pipe, Withdrawn
@@ -157,6 +157,7 @@ class _State:
     opened: list[_ClipPass] = field(default_factory=list)
     closing: deque[_ClipPass] = field(default_factory=deque)
     idle_sounds: list[Sounds] = field(default_factory=list)
+    chains: Chains = field(default_factory=Chains)
     later: list[int] = field(default_factory=list)
 
     @property
@@ -193,7 +194,7 @@ def _render_run(
                 # It overlaps clips whose encoders leave no room: it gets a read of its own, after them.
                 state.later.append(place)
                 continue
-            opened.append(_ClipPass(place, footage, cuts[place], budget, state.idle_sounds, needs))
+            opened.append(_ClipPass(place, footage, cuts[place], budget, state, needs))
         for clip in opened:
             clip.add(number, frame)
         counted()
@@ -308,9 +309,7 @@ class _Hearing:
 class _ClipPass:
     """One clip while its frames pass. Its errors stay its own: after one, frames are let by until the clip ends."""
 
-    def __init__(
-        self, place: int, footage: Footage, cut: Cut, budget: Budget, idle_sounds: list[Sounds], memory: int
-    ) -> None:
+    def __init__(self, place: int, footage: Footage, cut: Cut, budget: Budget, state: _State, memory: int) -> None:
         self.place = place
         self.frames = cut.frames
         self.memory = memory
@@ -323,9 +322,10 @@ class _ClipPass:
         self._fan = Fan(len(cut.profiles) + 1)
         self._writers: list[Writer] = []
         self._error: HeatersError | None = None
-        self._aside = Aside(footage, cut.frames, budget.pictures, cut.watermark)
+        self._chains = state.chains
+        self._aside = Aside(footage, cut.frames, budget.pictures, state.chains, cut.watermark)
         self._asides: Pipe[tuple[int, VideoFrame]] | None = None
-        self._idle_sounds = idle_sounds
+        self._idle_sounds = state.idle_sounds
         self._sound: _SoundPass | None = None
         self._spool: SoundSpool | None = None
 
@@ -383,6 +383,7 @@ class _ClipPass:
                     limits=self._budget.sound,
                     crew=self._crew,
                     heard=hearing,
+                    chains=self._chains,
                     gain=gains.get(profile.name),
                     overlay=self._overlay_for(profile, first),
                 )

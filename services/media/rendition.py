@@ -37,7 +37,7 @@ from services.media.measure import SoundFacts, SoundLimits
 from services.media.overlay import Overlay
 from services.media.profiles import Profile, VideoEncoding
 from services.media.proof import Proof, Seen, copied
-from services.media.shaping import Colours, PictureChain, colours_of, delivered_size
+from services.media.shaping import Chains, Colours, colours_of, delivered_size
 from services.media.timebase import nearest
 from services.media.workers import Crew, Pipe
 
@@ -111,10 +111,10 @@ class Heard(Protocol):
 
 @dataclass
 class _Muxed:
-    """What went into the file: packets and bytes of each kind, and where they end, in seconds."""
+    """What went into the file: packets and bytes of each kind; where pictures end in ticks, and the sound in seconds."""
 
     packets: int = 0
-    pictures_end: Fraction = Fraction(0)
+    pictures_end: int = 0
     starts_with_key: bool = False
     sound_size: int = 0
     sound_end: Fraction = Fraction(0)
@@ -136,6 +136,7 @@ class Writer:
         limits: SoundLimits,
         crew: Crew,
         heard: Heard,
+        chains: Chains,
         gain: float | None = None,
         overlay: Overlay | None = None,
     ) -> None:
@@ -148,7 +149,8 @@ class Writer:
         self._length = footage.time_of(frames.end) - self._start
         self._overlay = overlay
         encoding = profile.video
-        self._chain = PictureChain(
+        self._chains = chains
+        self._chain = chains.take(
             first,
             rotation=footage.rotation,
             size=delivered_size(first.width, first.height, footage.sample_aspect_ratio, footage.rotation, encoding),
@@ -163,6 +165,7 @@ class Writer:
         self._muxed = _Muxed()
         self._seen = Seen()
         self._durations: dict[int, int] = {}
+        self._next = 0
         self._sound: SoundChain | None = None
         self._sound_packets: deque[Packet[Stream]] = deque()
         try:
@@ -252,6 +255,7 @@ class Writer:
                         self._encode(place, picture)
                 for place, picture in self._chain.flush():
                     self._encode(place, picture)
+                self._chains.give(self._chain)
                 self._heard.wait(None)
                 self._mux(self._stream.encode(None))
                 self._mux_sound(None)
@@ -261,27 +265,26 @@ class Writer:
 
     def _encode(self, ordinal: int, picture: VideoFrame) -> None:
         number = self._frames.start + ordinal
-        footage, start = self._footage, self._start
-        begin = (footage.time_of(number) - start) / footage.timebase
-        stop = (footage.time_of(number + 1) - start) / footage.timebase
-        if begin.denominator != 1 or stop.denominator != 1:
-            raise Disagreement(
-                f"Frame {number} lies between two ticks of {footage.timebase} s. Preprocess the video again."
-            )
+        base, begin = self._footage.timebase, self._next
+        until = self._footage.time_of(number + 1) - self._start
+        stop = until / base
+        if stop.denominator != 1:
+            raise Disagreement(f"Frame {number + 1} lies between two ticks of {base} s. Preprocess the video again.")
+        self._next = int(stop)
         if picture.format.name != self._chain.pixel_format or (picture.width, picture.height) != self._chain.size:
             raise Disagreement(f"Frame {number} came out as {picture.format.name}, not as the profile says.")
         if self._overlay is not None:
             self._overlay.mark(picture)
-        picture.pts, picture.time_base = int(begin), footage.timebase
+        picture.pts, picture.time_base = begin, base
         # A decoded frame remembers its type, and an encoder would obey: every frame of an intra-only master would become
         # a key frame.
         picture.pict_type = PictureType.NONE
         _tag(picture, self._tags)
-        self._durations[int(begin)] = int(stop - begin)
-        self._proof.expect(int(begin), picture)
+        self._durations[begin] = self._next - begin
+        self._proof.expect(begin, picture)
         # Pictures are interleaved with sound up to their own time, and the sound is encoded that far first: a little
         # further, for what an encoder holds back.
-        self._heard.wait(footage.time_of(number + 1) - start + SOUND_AHEAD)
+        self._heard.wait(until + SOUND_AHEAD)
         self._mux(self._stream.encode(picture))
 
     def _mux(self, packets: Sequence[Packet[Stream]]) -> None:
@@ -292,7 +295,7 @@ class Writer:
                 raise EncodingFailed(
                     f"The encoder of {self._path.name} gave a packet without a time that it was given."
                 )
-            due, lasts = packet.pts * base, duration * base
+            due = packet.pts
             packet.duration = duration
             self._mux_sound(packet.dts * base)
             self._packets.put(copied(packet))
@@ -301,18 +304,21 @@ class Writer:
             self._output.mux(packet)
             self._refuse_shifted(packet, due)
             self._muxed.packets += 1
-            self._muxed.pictures_end = max(self._muxed.pictures_end, due + lasts)
+            self._muxed.pictures_end = max(self._muxed.pictures_end, due + duration)
 
-    def _refuse_shifted(self, packet: Packet[Stream], due: Fraction) -> None:
-        """Compares the time that the container holds with the one that was meant.
+    def _refuse_shifted(self, packet: Packet[Stream], due: int) -> None:
+        """Compares the time that the container holds with the tick that was meant.
 
         MP4 holds every time exactly; Matroska rounds to its tick of a millisecond.
         """
+        base = self._footage.timebase
+        if packet.pts == due and packet.time_base == base:
+            return
         tick = Fraction(packet.time_base or 1)
-        at = (packet.pts or 0) * tick
-        if abs(at - due) * 2 > (tick if self._profile.container == "matroska" else 0):
+        at, meant = (packet.pts or 0) * tick, due * base
+        if abs(at - meant) * 2 > (tick if self._profile.container == "matroska" else 0):
             raise Disagreement(
-                f"{self._path.name} shows a frame at {float(at):.6f} s instead of {float(due):.6f} s. It was not "
+                f"{self._path.name} shows a frame at {float(at):.6f} s instead of {float(meant):.6f} s. It was not "
                 "published; try again."
             )
 
@@ -375,8 +381,8 @@ class Writer:
             pixel_format_meant=self._chain.pixel_format,
             codec=seen.codec,
             frames=seen.shown,
-            duration=muxed.pictures_end,
-            rate=Fraction(seen.shown) / muxed.pictures_end,
+            duration=muxed.pictures_end * self._footage.timebase,
+            rate=Fraction(seen.shown) / (muxed.pictures_end * self._footage.timebase),
             faststart=layout.faststart,
             picture_difference=seen.worst,
             fault=layout.fault,

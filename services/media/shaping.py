@@ -7,7 +7,8 @@ its colours is assumed by the house's one rule and then said in the result. The 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -69,11 +70,14 @@ class PictureChain:
         self._deinterlace = deinterlace
         self._shape = _shape(first)
         self._graph = self._build(first)
+        self.purpose: Hashable = None
+        """Whose frames may follow after the last; nobody's if it is None."""
 
     def push(self, ordinal: int, frame: VideoFrame) -> Iterator[tuple[int, VideoFrame]]:
         """Takes a frame; gives the frames that came out, each with its ordinal."""
         if _shape(frame) != self._shape:
             yield from self.flush()
+            self.purpose = None
             self._shape = _shape(frame)
             self._graph = self._build(frame)
         frame.pts = ordinal
@@ -86,9 +90,11 @@ class PictureChain:
         yield from self._drain()
 
     def flush(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Gives what was held back."""
-        self._graph.push(None)
-        yield from self._drain()
+        """Gives what was held back: nothing, unless it deinterlaces."""
+        if self._deinterlace:
+            self.purpose = None
+            self._graph.push(None)
+            yield from self._drain()
 
     def _drain(self) -> Iterator[tuple[int, VideoFrame]]:
         while True:
@@ -144,6 +150,34 @@ class PictureChain:
         if colour.assumed_range(int(first.color_range), first.format.name) == "pc":
             return ["out_range=tv"]
         return []
+
+
+class Chains:
+    """Picture chains that the clips of a batch hand on to each other.
+
+    Setting one up takes as long as several frames do, and for HDR, whose table of colours is computed, some seconds.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[Hashable, list[PictureChain]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, first: VideoFrame, **facts: Any) -> PictureChain:
+        """A chain for frames like ``first``; ``facts`` are what ``PictureChain`` takes."""
+        purpose = (_shape(first), _matrix(first), tuple(sorted(facts.items())))
+        with self._lock:
+            idle = self._idle.setdefault(purpose, [])
+            if idle:
+                return idle.pop()
+        made = PictureChain(first, **facts)
+        made.purpose = purpose
+        return made
+
+    def give(self, chain: PictureChain) -> None:
+        """Takes a chain back, once nobody pushes into it."""
+        if chain.purpose is not None:
+            with self._lock:
+                self._idle[chain.purpose].append(chain)
 
 
 _TICK = Fraction(1, 1000)

@@ -38,12 +38,14 @@ from services.media.pictures import (
     sprite_sheet,
     waveform,
 )
+from services.media.planes import first_plane
 from services.media.review_sound import BUCKETS_PER_SECOND, PEAKS_CONTENT_TYPE, PeakMeter
-from services.media.shaping import PictureChain, display_size, fitted, pixels
+from services.media.shaping import Chains, PictureChain, display_size, fitted, is_wide, pixels
 from services.media.timebase import timecode
 from services.media.watermark import Watermark
 
 METER_SIDE = 320
+"""Of the small picture that is made of every frame: it is measured, and contact sheet and sprites are made from it."""
 
 Rgb = NDArray[np.uint8]
 
@@ -71,59 +73,93 @@ class Aside:
     """Everything that is taken of a clip's pictures but its renditions; used by one thread at a time."""
 
     def __init__(
-        self, footage: Footage, frames: FrameRange, limits: PictureLimits, watermark: Watermark | None = None
+        self,
+        footage: Footage,
+        frames: FrameRange,
+        limits: PictureLimits,
+        chains: Chains,
+        watermark: Watermark | None = None,
     ) -> None:
         self._footage = footage
         self._watermark = watermark
         self._frames = frames
         self._plan = plan_pictures(frames, rate=footage.rate)
         self._wanted = self._plan.wanted
-        self._meter = PictureMeter(footage.time_of, full_range=True, limits=limits)
-        self._gray: PictureChain | None = None
-        self._rgb: PictureChain | None = None
+        self._meter = PictureMeter(footage.time_of, limits=limits)
+        self._chains = chains
+        self._taken: list[PictureChain] = []
         self._cells: list[tuple[int, Rgb]] = []
         self._thumbnails: list[tuple[int, Rgb]] = []
         self._sprites: list[Rgb] = []
-        self._poster: tuple[float, int, Rgb] | None = None
+        self._best: tuple[float, int, VideoFrame] | None = None
+        self._poster: tuple[int, Rgb] | None = None
 
     def read(self, items: Iterator[tuple[int, VideoFrame]]) -> None:
         """Takes ``(number, frame)`` for every frame of the clip, in order; the frames may be changed."""
         for number, frame in items:
-            if self._gray is None or self._rgb is None:
-                self._gray, self._rgb = self._chains(frame)
-            ordinal = number - self._frames.start
-            black = False
-            for _, small in self._gray.push(ordinal, frame):
-                black = self._meter.add(number, pixels(small))
+            if not self._taken:
+                self._take_chains(frame)
+            small = self._shaped(self._small, frame)
+            black = self._meter.add(number, first_plane(small))
             if number in self._wanted:
-                for _, picture in self._rgb.push(ordinal, frame):
-                    self._keep(number, self._marked(pixels(picture)), black=black)
+                self._keep(number, frame, small, black=black)
+        if self._best is not None:
+            _, number, frame = self._best
+            self._best, self._poster = None, (number, self._large_picture(frame).copy())
+        for chain in self._taken:
+            self._chains.give(chain)
+
+    def _take_chains(self, first: VideoFrame) -> None:
+        footage = self._footage
+        rotation = footage.rotation
+        upright = display_size(first.width, first.height, footage.sample_aspect_ratio, rotation)
+        # To bring HDR to an ordinary screen's colours costs far more than all else: only large pictures take it.
+        self._wide = is_wide(first)
+        self._small = self._chain(
+            first,
+            size=fitted(upright, METER_SIDE),
+            pixel_format="yuv420p",
+            rotation=rotation,
+            flags="area",
+            standard=not self._wide,
+        )
+        self._large = self._chain(first, size=fitted(upright, POSTER_SIDE), pixel_format="rgb24", rotation=rotation)
+        model = self._shaped(self._large if self._wide else self._small, first)
+        self._cell, self._sprite = (
+            self._chain(model, size=fitted(upright, side), pixel_format="rgb24", flags="area")
+            for side in (CELL_SIDE, SPRITE_SIDE)
+        )
+
+    def _chain(self, first: VideoFrame, **facts: Any) -> PictureChain:
+        self._taken.append(self._chains.take(first, **facts))
+        return self._taken[-1]
+
+    @staticmethod
+    def _shaped(chain: PictureChain, frame: VideoFrame) -> VideoFrame:
+        ((_, shaped),) = chain.push(0, frame)
+        return shaped
+
+    def _large_picture(self, frame: VideoFrame) -> Rgb:
+        return self._marked(pixels(self._shaped(self._large, frame)))
 
     def _marked(self, picture: Rgb) -> Rgb:
         return picture if self._watermark is None else marked(self._watermark, picture)
 
-    def _chains(self, first: VideoFrame) -> tuple[PictureChain, PictureChain]:
-        rotation = self._footage.rotation
-        upright = display_size(first.width, first.height, self._footage.sample_aspect_ratio, rotation)
-        gray = PictureChain(
-            first, size=fitted(upright, METER_SIDE), pixel_format="gray", rotation=rotation, flags="area"
-        )
-        return gray, PictureChain(first, size=fitted(upright, POSTER_SIDE), pixel_format="rgb24", rotation=rotation)
-
-    def _keep(self, number: int, picture: Rgb, *, black: bool) -> None:
+    def _keep(self, number: int, frame: VideoFrame, small: VideoFrame, *, black: bool) -> None:
+        model = self._shaped(self._large, frame) if self._wide else small
         if number in self._plan.sprite_set:
-            self._sprites.append(shrink(picture, SPRITE_SIDE))
+            self._sprites.append(self._marked(pixels(self._shaped(self._sprite, model)).copy()))
         if number not in self._plan.large:
             return
-        small = shrink(picture, CELL_SIDE)
+        cell = self._marked(pixels(self._shaped(self._cell, model)).copy())
         if number in self._plan.sheet:
-            self._cells.append((number, small))
+            self._cells.append((number, cell))
         if number in self._plan.thumbnails:
-            self._thumbnails.append((number, shrink(picture, THUMBNAIL_SIDE)))
-        score = -1.0 if black else interest(small)
-        if self._poster is None or score > self._poster[0]:
-            # A copy: the picture is a view of a frame that the graph may use again.
-            self._poster = (score, number, picture.copy())
+            self._thumbnails.append((number, shrink(self._large_picture(frame), THUMBNAIL_SIDE).copy()))
+        score = -1.0 if black else interest(cell)
+        if self._best is None or score > self._best[0]:
+            # The frame alone is kept: of the candidates one becomes a large picture.
+            self._best = (score, number, frame)
 
     def facts(self) -> PictureFacts:
         """What was measured.
@@ -139,7 +175,7 @@ class Aside:
         """Poster, thumbnails, contact sheet, sprite sheet and the sprites' map."""
         if self._poster is None:
             raise Disagreement(f"No picture of the clip {self._frames} could be taken. Nothing was published.")
-        _, number, poster = self._poster
+        number, poster = self._poster
         yield _jpeg("poster", f"{stem}.poster.jpg", number, poster, quality=88)
         for place, (number, picture) in enumerate(self._thumbnails, start=1):
             yield _jpeg("thumbnail", f"{stem}.thumbnail-{place}.jpg", number, picture)
