@@ -5,10 +5,16 @@ One message, job or request is one transaction, committed at the edge that opene
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+import psycopg
+from psycopg.rows import dict_row
+from sqlalchemy import Dialect, TextClause, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from services.chassis.migrations import sqlalchemy_url
 
@@ -21,6 +27,8 @@ defects of what was written, and would come back for ever."""
 
 STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"
+RESTED_SECONDS = 1.0
+"""A connection used more lately than this is taken for good: a test before each use would take as long as a query."""
 
 
 def connect_options(schema: str) -> str:
@@ -32,12 +40,11 @@ def connect_options(schema: str) -> str:
 
 
 def open_engine(settings: ChassisSettings, schema: str) -> AsyncEngine:
-    """The engine of one service. Connections are tested before use, so that a restarted server is no error."""
-    return create_async_engine(
+    """The engine of one service. A connection that has rested is tested before use, so that a restarted server is no error."""
+    engine = create_async_engine(
         sqlalchemy_url(settings.database_url.get_secret_value()),
         pool_size=settings.database_pool,
         max_overflow=2,
-        pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={
             "options": connect_options(schema),
@@ -45,3 +52,56 @@ def open_engine(settings: ChassisSettings, schema: str) -> AsyncEngine:
             "application_name": f"heaters-{schema}",
         },
     )
+    event.listen(engine.sync_engine.pool, "checkin", _note_use)
+    event.listen(engine.sync_engine.pool, "checkout", functools.partial(_test_rested, engine.dialect))
+    return engine
+
+
+def _note_use(_: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _test_rested(dialect: Dialect, connection: Any, record: Any, _: Any) -> None:
+    if time.monotonic() - record.info.get("used", time.monotonic()) < RESTED_SECONDS:
+        return
+    try:
+        dialect.do_ping(connection)
+    except psycopg.Error as error:
+        raise InvalidatePoolError("The server has gone away.") from error
+
+
+class Step(NamedTuple):
+    """A statement and the values to run it with, once for each set of them."""
+
+    statement: TextClause
+    values: Sequence[Mapping[str, Any]]
+
+
+async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[str, Any]]]:
+    """Runs steps of the session's transaction, one after another, in one round trip. The rows that each gave.
+
+    Raises:
+        DBAPIError: as the session does. The steps after the one that failed have not run.
+    """
+    connection = await session.connection()
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101 - the engine's only driver.
+    cursors = [driver.cursor(row_factory=dict_row) for _ in steps]
+    try:
+        async with driver.pipeline():
+            for cursor, (statement, values) in zip(cursors, steps, strict=True):
+                if len(values) == 1:
+                    await cursor.execute(_spelt(statement, connection.dialect), values[0])
+                elif values:
+                    await cursor.executemany(_spelt(statement, connection.dialect), values)
+        return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+    except psycopg.Error as error:
+        if driver.closed:
+            await connection.invalidate(error)
+        failed = DBAPIError.instance("", None, error, psycopg.Error, connection_invalidated=driver.closed)
+        raise failed from error
+
+
+@functools.cache
+def _spelt(statement: TextClause, dialect: Dialect) -> bytes:
+    return str(statement.compile(dialect=dialect)).encode()

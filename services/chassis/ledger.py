@@ -24,6 +24,7 @@ from contracts.catalog import entry_of
 from contracts.envelope import Envelope, derived_id, to_kafka, without_nul
 from contracts.events.base import Event
 from contracts.values import Value
+from services.chassis.db import Step, run_together
 from services.chassis.stage import Job
 from services.chassis.telemetry import Telemetry, record_span, start_linked_trace, trace_id
 
@@ -150,10 +151,16 @@ class Ledger:
         self, events: Sequence[tuple[Event, str, str]], *, release_at: datetime | None = None
     ) -> list[UUID]:
         """Puts several events into the outbox in one go, each with its cause and its ``traceparent``. Their ids."""
+        ids, step = self.emitting(events, release_at=release_at)
+        await run_together(self.session, step)
+        return ids
+
+    def emitting(
+        self, events: Sequence[tuple[Event, str, str]], *, release_at: datetime | None = None
+    ) -> tuple[list[UUID], Step]:
+        """The events' ids, and the step that puts them into the outbox as ``emit_all`` does, to be run with others."""
         waiting = [self._waiting(event, cause, release_at, traceparent) for event, cause, traceparent in events]
-        if waiting:
-            await self.session.execute(_EMIT, [row for _, row in waiting])
-        return [event_id for event_id, _ in waiting]
+        return [event_id for event_id, _ in waiting], Step(_EMIT, [row for _, row in waiting])
 
     def id_of(self, event: Event, cause: str) -> UUID:
         """The id under which an event of that cause goes out."""

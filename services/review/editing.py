@@ -16,6 +16,7 @@ from contracts.envelope import derived_id
 from contracts.events.base import ClipEvent
 from contracts.events.v1.clip import ClipCreated, ClipGrouped, ClipSuperseded, ClipUngrouped
 from contracts.values import FrameRange, Options
+from services.chassis.db import Step, run_together
 from services.chassis.ledger import Ledger
 from services.review import store
 from services.review.domain import clip
@@ -54,10 +55,14 @@ MOST_CLIPS = 5_000
 
 @dataclass(frozen=True)
 class Edited:
-    """What became of a command. ``edit`` is absent and ``unchanged`` says why when there was nothing to do."""
+    """What became of a command. ``edit`` is absent and ``unchanged`` says why when there was nothing to do.
 
-    video_id: UUID
+    ``after`` are the clips as this edit leaves them, in the order of their frames; empty where it changed nothing now.
+    """
+
+    video: LockedVideo
     clips: tuple[UUID, ...]
+    after: tuple[ClipRow, ...] = ()
     edit: EditRow | None = None
     unchanged: Unchanged | None = None
     repeated: bool = False
@@ -78,11 +83,13 @@ async def make_edit(
     Raises:
         Refused: with the code of the broken rule; ``review.unknown_video`` if there is no such video.
     """
-    locked = await _locked(ledger, video_id)
-    if repeated := await _repeated(ledger, video_id, idempotency_key, body):
-        return repeated
+    named = [target.clip_id for target in targets_of(command)]
+    video, made, rows = await store.open_board(ledger.session, video_id, named, key=idempotency_key)
+    locked = _known(video, video_id)
+    if made is not None:
+        return _repeated(locked, made, body)
     edit_id = derived_id("edit", video_id, idempotency_key or uuid4())
-    rows = await _board(ledger, locked, [target.clip_id for target in targets_of(command)])
+    rows = await _with_groups(ledger, locked, rows)
     return await _carry_out(
         ledger,
         locked,
@@ -107,12 +114,12 @@ async def edit_the_rest(
     Raises:
         Refused: with the code of the broken rule; ``review.rest_changed`` when other clips wait than expected.
     """
-    locked = await _locked(ledger, video_id)
+    locked = _known(await store.find_video(ledger.session, video_id), video_id)
     asked = {"rest": kind.value, "expected": expected}
     if idempotency_key and (made := await store.find_edit_by_key(ledger.session, video_id, idempotency_key)):
         if {name: made.command.get(name) for name in asked} != asked:
             raise _key_reused()
-        return Edited(video_id, made.clips, edit=made, repeated=True)
+        return Edited(locked, made.clips, edit=made, repeated=True)
     waiting = await store.pending_clips(ledger.session, video_id, MOST_CLIPS)
     if expected is not None and expected != len(waiting):
         raise Refused(
@@ -121,7 +128,7 @@ async def edit_the_rest(
         )
     if not waiting:
         raise Refused("No clip of this video waits for a decision.", code="review.nothing_left")
-    rows = await _board(ledger, locked, waiting)
+    rows = await _with_groups(ledger, locked, await store.load_clips(ledger.session, video_id, waiting))
     body = {
         "command": kind.value,
         **asked,
@@ -144,23 +151,23 @@ async def redo_edit(
     found = await store.find_edit(ledger.session, edit_id)
     if found is None:
         raise Refused(f"There is no edit {edit_id}.", code="review.unknown_edit")
-    locked = await _locked(ledger, found.video_id)
-    edit = await store.find_edit(ledger.session, edit_id)
-    if edit is None or edit.kind == EditKind.UNDO.value:
+    if found.kind == EditKind.UNDO.value:
         raise Refused("An undo is not redone; undo the edit that it brought back.", code="review.undo_is_final")
+    command = RedoEdit(edit_id, told(found.command))
+    named = [target.clip_id for target in targets_of(command)]
+    video, edit, rows = await store.open_board(ledger.session, found.video_id, named, edit_id=edit_id)
+    locked = _known(video, found.video_id)
+    edit = edit or found
     body = {**edit.command, "redo_of": str(edit_id)}
-    if repeated := await _repeated(ledger, edit.video_id, idempotency_key, body):
-        return repeated
+    if idempotency_key and (made := await store.find_edit_by_key(ledger.session, edit.video_id, idempotency_key)):
+        return _repeated(locked, made, body)
     if edit.undone_by is None:
         raise Refused("That edit stands; only an undone edit is made again.", code="review.not_undone")
-    command = RedoEdit(edit_id, told(edit.command))
-    rows = await _board(ledger, locked, [target.clip_id for target in targets_of(command)])
+    rows = await _with_groups(ledger, locked, rows)
     new_id = derived_id("edit", edit.video_id, idempotency_key or uuid4())
-    made = _new_edit(ledger, new_id, edit.video_id, EditKind(edit.kind), by, body, window, idempotency_key)
-    edited = await _carry_out(ledger, locked, rows, command, replace(made, redo_of=edit_id))
-    if edited.edit is not None:
-        await store.mark_redone(ledger.session, edit_id, edited.edit.id)
-    return edited
+    again = _new_edit(ledger, new_id, edit.video_id, EditKind(edit.kind), by, body, window, idempotency_key)
+    marked = store.marking_redone(edit_id, new_id)
+    return await _carry_out(ledger, locked, rows, command, replace(again, redo_of=edit_id), marked)
 
 
 def told(body: Mapping[str, Any]) -> Direct:
@@ -202,13 +209,12 @@ async def undo_edit(ledger: Ledger, edit_id: UUID, *, by: str) -> Edited:
     found = await store.find_edit(ledger.session, edit_id)
     if found is None:
         raise Refused(f"There is no edit {edit_id}.", code="review.unknown_edit")
-    locked = await store.find_video(ledger.session, found.video_id)
-    edit = await store.find_edit(ledger.session, edit_id)
-    if locked is None or edit is None:
-        raise Refused(f"There is no edit {edit_id}.", code="review.unknown_edit")
+    video, edit, rows = await store.open_board(ledger.session, found.video_id, found.clips, edit_id=edit_id)
+    locked = _known(video, found.video_id)
+    edit = edit or found
     released = ledger.now >= edit.release_at
     command = UndoEdit(edit_id=edit.id, kind=EditKind(edit.kind), released=released)
-    rows = await _board(ledger, locked, edit.clips)
+    rows = await _with_groups(ledger, locked, rows)
     undo = EditRow(
         id=derived_id("edit", "undo", edit_id),
         video_id=edit.video_id,
@@ -223,26 +229,20 @@ async def undo_edit(ledger: Ledger, edit_id: UUID, *, by: str) -> Edited:
     # Only before its release is an unpublished event certainly unknown to the world: after a broker has lost its log, rows
     # that were public once wait again.
     silent = not released and edit.undone_by is None and await ledger.withdraw(edit.events) == len(edit.events)
-    edited = await _carry_out(ledger, locked, rows, command, undo, silent=silent)
-    if edited.edit is not None:
-        await store.mark_undone(ledger.session, edit_id, undo.id)
-    return edited
+    return await _carry_out(ledger, locked, rows, command, undo, store.marking_undone(edit_id, undo.id), silent=silent)
 
 
-async def _locked(ledger: Ledger, video_id: UUID) -> LockedVideo:
-    locked = await store.find_video(ledger.session, video_id)
-    if locked is None:
+def _known(video: LockedVideo | None, video_id: UUID) -> LockedVideo:
+    if video is None:
         raise Refused(f"There is no video {video_id}.", code="review.unknown_video")
-    return locked
+    return video
 
 
-async def _repeated(ledger: Ledger, video_id: UUID, key: str | None, body: Mapping[str, Any]) -> Edited | None:
-    """What this idempotency key was answered before, if it was. Raises ``Refused`` if that was about something else."""
-    if key is None or (made := await store.find_edit_by_key(ledger.session, video_id, key)) is None:
-        return None
+def _repeated(locked: LockedVideo, made: EditRow, body: Mapping[str, Any]) -> Edited:
+    """What this idempotency key was answered before. Raises ``Refused`` if that was about something else."""
     if dict(made.command) != dict(body):
         raise _key_reused()
-    return Edited(video_id, made.clips, edit=made, repeated=True)
+    return Edited(locked, made.clips, edit=made, repeated=True)
 
 
 def _key_reused() -> Refused:
@@ -275,9 +275,8 @@ def _new_edit(
     )
 
 
-async def _board(ledger: Ledger, locked: LockedVideo, clip_ids: Sequence[UUID]) -> dict[UUID, ClipRow]:
+async def _with_groups(ledger: Ledger, locked: LockedVideo, rows: dict[UUID, ClipRow]) -> dict[UUID, ClipRow]:
     """The clips that a command may touch: those named and the members of their groups."""
-    rows = await store.load_clips(ledger.session, locked.id, clip_ids)
     others = {member for row in rows.values() for member in row.facts.group if member not in rows}
     return rows | await store.load_clips(ledger.session, locked.id, others) if others else rows
 
@@ -288,7 +287,7 @@ async def _carry_out(
     rows: Mapping[UUID, ClipRow],
     command: Command,
     edit: EditRow,
-    *,
+    *marks: Step,
     silent: bool = False,
 ) -> Edited:
     facts = locked.row.facts
@@ -301,34 +300,42 @@ async def _carry_out(
     board: dict[UUID, clip.Facts] = {clip_id: row.facts for clip_id, row in rows.items()}
     decision = decide(board, command, context)
     if isinstance(decision, Unchanged):
-        return Edited(locked.id, tuple(rows), unchanged=decision)
+        return Edited(locked, tuple(rows), unchanged=decision)
     traces = {clip_id: row.traceparent for clip_id, row in rows.items()}
     for event in decision.events:
         if isinstance(event, ClipCreated):
             traces[event.clip_id] = open_clip_trace(ledger, event.video_id, event.clip_id)
     causes = [f"edit:{edit.id}:{position}" for position in range(len(decision.events))]
     sent = [(event, cause, traces[event.clip_id]) for event, cause in zip(decision.events, causes, strict=True)]
+    ids, emitted = ledger.emitting(() if silent else sent, release_at=_release(edit))
     if silent:
         ids = [ledger.id_of(event, cause) for event, cause, _ in sent]
-    else:
-        ids = await ledger.emit_all(sent, release_at=_release(edit))
     entries = [
         Logged(event_id, event, traceparent, "decided", ledger.now, ledger.now)
         for event_id, (event, _, traceparent) in zip(ids, sent, strict=True)
     ]
-    await store.log_events(ledger.session, entries)
     # The video is locked and its clips are at hand; a clip that this edit makes has never been heard of before.
     after = fold_clips(dict(rows), entries)
-    await store.save_clips(
-        ledger.session, locked.ordinal, [row for clip_id, row in after.items() if rows.get(clip_id) != row]
-    )
     made = replace(
         edit,
         clips=tuple(dict.fromkeys(_concerned(decision.events))),
         events=() if silent else tuple(entry.id for entry in entries),
     )
-    await store.save_edits(ledger.session, [made])
-    return Edited(locked.id, made.clips, edit=made)
+    await run_together(
+        ledger.session,
+        emitted,
+        store.logging(entries),
+        store.saving_clips(locked.ordinal, [row for clip_id, row in after.items() if rows.get(clip_id) != row]),
+        store.saving_edits([made]),
+        *marks,
+    )
+    concerned = [after[clip_id] for clip_id in made.clips if clip_id in after]
+    return Edited(locked, made.clips, tuple(sorted(concerned, key=_place)), made)
+
+
+def _place(row: ClipRow) -> tuple[int, UUID]:
+    born = row.facts.born
+    return born.frames.start if born else 0, row.facts.clip_id
 
 
 def _release(edit: EditRow) -> Any:

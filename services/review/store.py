@@ -21,6 +21,7 @@ from contracts.catalog import BY_TYPE
 from contracts.events.base import ClipEvent
 from contracts.events.v1.operations import DeadLetterRecorded, StageProgress
 from contracts.values import spell_ratio
+from services.chassis.db import Step, run_together
 from services.review.domain import clip, video
 from services.review.projection import ClipRow, Logged, VideoRow, unheard_video
 
@@ -144,26 +145,30 @@ class EditRow:
     redone_by: UUID | None = None
 
 
-async def log_events(session: AsyncSession, entries: Sequence[Logged]) -> None:
+def logging(entries: Sequence[Logged]) -> Step:
     """Appends events to the log; one whose id is there already changes nothing."""
-    if entries:
-        await session.execute(
-            _LOG,
-            [
-                {
-                    "id": entry.id,
-                    "type": entry.event.TYPE,
-                    "video_id": getattr(entry.event, "video_id", None),
-                    "clip_id": entry.event.clip_id if isinstance(entry.event, ClipEvent) else None,
-                    "body": entry.event.model_dump_json(),
-                    "traceparent": entry.traceparent,
-                    "origin": entry.origin,
-                    "happened_at": entry.happened_at,
-                    "recorded_at": entry.recorded_at,
-                }
-                for entry in entries
-            ],
-        )
+    return Step(
+        _LOG,
+        [
+            {
+                "id": entry.id,
+                "type": entry.event.TYPE,
+                "video_id": getattr(entry.event, "video_id", None),
+                "clip_id": entry.event.clip_id if isinstance(entry.event, ClipEvent) else None,
+                "body": entry.event.model_dump_json(),
+                "traceparent": entry.traceparent,
+                "origin": entry.origin,
+                "happened_at": entry.happened_at,
+                "recorded_at": entry.recorded_at,
+            }
+            for entry in entries
+        ],
+    )
+
+
+async def log_events(session: AsyncSession, entries: Sequence[Logged]) -> None:
+    """Appends events to the log."""
+    await run_together(session, logging(entries))
 
 
 async def log_of_video(session: AsyncSession, video_id: UUID) -> list[Logged]:
@@ -191,8 +196,28 @@ async def lock_video(session: AsyncSession, video_id: UUID, at: datetime) -> Loc
 async def find_video(session: AsyncSession, video_id: UUID) -> LockedVideo | None:
     """The video's row, locked until the transaction ends; nothing if there is none."""
     row = (await session.execute(_LOCK_VIDEO, {"id": video_id})).mappings().first()
-    if row is None:
-        return None
+    return None if row is None else _locked(row)
+
+
+async def open_board(
+    session: AsyncSession,
+    video_id: UUID,
+    clip_ids: Collection[UUID],
+    *,
+    key: str | None = None,
+    edit_id: UUID | None = None,
+) -> tuple[LockedVideo | None, EditRow | None, dict[UUID, ClipRow]]:
+    """What an edit needs to know, read in one go: the video, now locked; an edit by its id or its client's key; some clips."""
+    videos, edits, clips = await run_together(
+        session,
+        Step(_LOCK_VIDEO, [{"id": video_id}]),
+        Step(_EDIT, [{"id": edit_id}]) if key is None else Step(_EDIT_BY_KEY, [{"video_id": video_id, "key": key}]),
+        Step(_CLIPS, [{"ids": list(clip_ids), "video_id": video_id}]),
+    )
+    return _locked(videos[0]) if videos else None, _edit(edits[0]) if edits else None, _clips(clips)
+
+
+def _locked(row: Mapping[Any, Any]) -> LockedVideo:
     facts = video.Facts.model_validate(row["facts"])
     kept = VideoRow(facts, row["trace_id"], row["created_at"], row["state_since"], row["changed_at"])
     return LockedVideo(kept, row["ordinal"], row["has_clips"])
@@ -228,7 +253,10 @@ async def save_video(session: AsyncSession, row: VideoRow) -> None:
 
 async def load_clips(session: AsyncSession, video_id: UUID, clip_ids: Collection[UUID]) -> dict[UUID, ClipRow]:
     """Those of the clips that are kept and belong to the video."""
-    rows = (await session.execute(_CLIPS, {"ids": list(clip_ids), "video_id": video_id})).mappings()
+    return _clips((await session.execute(_CLIPS, {"ids": list(clip_ids), "video_id": video_id})).mappings())
+
+
+def _clips(rows: Iterable[Mapping[Any, Any]]) -> dict[UUID, ClipRow]:
     return {
         row["id"]: ClipRow(
             clip.Facts.model_validate(row["facts"]),
@@ -241,11 +269,15 @@ async def load_clips(session: AsyncSession, video_id: UUID, clip_ids: Collection
     }
 
 
-async def save_clips(session: AsyncSession, ordinal: int, rows: Iterable[ClipRow]) -> None:
+def saving_clips(ordinal: int, rows: Iterable[ClipRow]) -> Step:
     """Writes born clips. Those that give up their range go first, so that others may take it in the same go."""
-    values = [_clip_values(ordinal, row) for row in rows if row.is_born]
-    if values:
-        await session.execute(_SAVE_CLIP, sorted(values, key=lambda value: bool(value["occupies"])))
+    values = [{**columns_of(row), **_slot(ordinal, row)} for row in rows if row.is_born]
+    return Step(_SAVE_CLIP, sorted(values, key=lambda value: bool(value["occupies"])))
+
+
+async def save_clips(session: AsyncSession, ordinal: int, rows: Iterable[ClipRow]) -> None:
+    """Writes born clips."""
+    await run_together(session, saving_clips(ordinal, rows))
 
 
 async def forget_clips(session: AsyncSession, video_id: UUID) -> None:
@@ -253,28 +285,32 @@ async def forget_clips(session: AsyncSession, video_id: UUID) -> None:
     await session.execute(_FORGET_CLIPS, {"id": video_id})
 
 
+def saving_edits(edits: Sequence[EditRow]) -> Step:
+    """Adds edits to the history."""
+    return Step(
+        _SAVE_EDIT,
+        [
+            {
+                "id": edit.id,
+                "video_id": edit.video_id,
+                "kind": edit.kind,
+                "by": edit.by,
+                "command": json.dumps(dict(edit.command)),
+                "clips": list(edit.clips),
+                "events": list(edit.events),
+                "idempotency_key": edit.idempotency_key,
+                "made_at": edit.made_at,
+                "release_at": edit.release_at,
+                "redo_of": edit.redo_of,
+            }
+            for edit in edits
+        ],
+    )
+
+
 async def save_edits(session: AsyncSession, edits: Sequence[EditRow]) -> None:
     """Adds edits to the history."""
-    if edits:
-        await session.execute(
-            _SAVE_EDIT,
-            [
-                {
-                    "id": edit.id,
-                    "video_id": edit.video_id,
-                    "kind": edit.kind,
-                    "by": edit.by,
-                    "command": json.dumps(dict(edit.command)),
-                    "clips": list(edit.clips),
-                    "events": list(edit.events),
-                    "idempotency_key": edit.idempotency_key,
-                    "made_at": edit.made_at,
-                    "release_at": edit.release_at,
-                    "redo_of": edit.redo_of,
-                }
-                for edit in edits
-            ],
-        )
+    await run_together(session, saving_edits(edits))
 
 
 async def find_edit(session: AsyncSession, edit_id: UUID) -> EditRow | None:
@@ -287,14 +323,14 @@ async def find_edit_by_key(session: AsyncSession, video_id: UUID, key: str) -> E
     return _edit((await session.execute(_EDIT_BY_KEY, {"video_id": video_id, "key": key})).mappings().first())
 
 
-async def mark_undone(session: AsyncSession, edit_id: UUID, undo: UUID) -> None:
+def marking_undone(edit_id: UUID, undo: UUID) -> Step:
     """Notes which edit took another back."""
-    await session.execute(_UNDONE, {"id": edit_id, "undo": undo})
+    return Step(_UNDONE, [{"id": edit_id, "undo": undo}])
 
 
-async def mark_redone(session: AsyncSession, edit_id: UUID, redo: UUID) -> None:
+def marking_redone(edit_id: UUID, redo: UUID) -> Step:
     """Notes which edit made an undone one again."""
-    await session.execute(_REDONE, {"id": edit_id, "redo": redo})
+    return Step(_REDONE, [{"id": edit_id, "redo": redo}])
 
 
 async def pending_clips(session: AsyncSession, video_id: UUID, limit: int) -> list[UUID]:
@@ -344,18 +380,22 @@ async def save_dead_letter(session: AsyncSession, event: DeadLetterRecorded) -> 
     )
 
 
-def _clip_values(ordinal: int, row: ClipRow) -> dict[str, Any]:
+def _slot(ordinal: int, row: ClipRow) -> dict[str, int]:
+    base = ordinal << ORDINAL_SHIFT
+    assert row.facts.born is not None  # noqa: S101 - only born clips are kept.
+    return {"slot_start": base + row.facts.born.frames.start, "slot_end": base + row.facts.born.frames.end}
+
+
+def columns_of(row: ClipRow) -> dict[str, Any]:
+    """A born clip's columns as they are kept, but for its slot."""
     facts = row.facts
     if facts.born is None:
         raise TypeError("A clip is kept once its birth is known.")
     frames = facts.born.frames
-    base = ordinal << ORDINAL_SHIFT
     failure = clip.error(facts)
     return {
         "id": facts.clip_id,
         "video_id": facts.video_id,
-        "slot_start": base + frames.start,
-        "slot_end": base + frames.end,
         "start_frame": frames.start,
         "end_frame": frames.end,
         "occupies": clip.occupies(facts),

@@ -12,6 +12,7 @@ import pytest
 
 from contracts.events.v1.operations import DeadLetterRecorded
 from contracts.events.v1.video import Proxy
+from services.review.domain.clip import ClipState
 from tests.support.review_events import accepted, detected, downloaded, proxied, work_events
 from tests.support.review_service import review_service
 
@@ -249,7 +250,7 @@ async def test_lists_are_paged_by_cursors(review):
             break
     assert len(seen) == len(set(seen))
     assert [entry for entry in seen if entry in map(str, ids)] == [str(video_id) for video_id in reversed(ids)]
-    assert page["videos"][0]["clip_states"].keys() <= {"pending_review", "review_approved", "review_skipped"}
+    assert page["videos"][0]["clip_states"].keys() <= set(ClipState)
     for params in ({"video": str(ids[0])}, {"state": "pending_review"}, {}):
         seen, cursor = [], None
         while True:
@@ -407,6 +408,22 @@ async def test_a_page_hears_of_an_edit_at_once_and_resumes_where_it_was(review, 
     heard = [(await resumed.next("change"))[1]["clip_id"] for _ in range(2)]
     assert heard == [video["clips"][1]["id"], video["clips"][2]["id"]]
     await resumed.close()
+
+
+async def test_whoever_listens_or_resumes_in_mid_edit_hears_each_change_once_and_in_order(review, video):
+    first = Listener(review)
+    begun, _ = await first.next("hello")
+    clip, made, listeners = video["clips"][0], [], [first]
+    for number in range(12):
+        made.append((await review.edit(video["id"], "note", [clip], note=str(number))).json())
+        clip = made[-1]["clips"][0]
+        if number % 3 == 0:
+            listeners.append(Listener(review, begun))
+    for listener in listeners:
+        heard = [(await listener.next("change"))[1]["edit"] for _ in made]
+        assert heard == [one["edit"]["id"] for one in made]
+        assert listener.parts.empty()
+        await listener.close()
 
 
 async def test_pages_come_with_a_strict_policy_and_without_inline_script(review):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from services.review import store
 from tests.support.review_events import accepted, detected, downloaded, proxied
 from tests.support.review_service import review_service
 
@@ -174,3 +176,40 @@ async def test_what_has_not_changed_is_not_sent_again(review, video):
     assert (await review.http.get(path, headers=known)).status_code == 304
     await review.edit(video["id"], "skip", [video["clips"][0]])
     assert (await review.http.get(path, headers=known)).status_code == 200
+
+
+async def test_an_edit_answers_with_the_clips_that_a_reader_is_shown(review, video):
+    clips = video["clips"]
+    for command, chosen, more in (
+        ("tag", (0, 1), {"add": ["city"]}),
+        ("note", (1,), {"note": "Look again."}),
+        ("skip", (0,), {}),
+        ("split", (1,), {"at": (clips[1]["start_frame"] + clips[1]["end_frame"]) // 2}),
+        ("group", (1, 2), {}),
+        ("ungroup", (1,), {}),
+    ):
+        made = await review.edit(video["id"], command, [clips[number] for number in chosen], **more)
+        assert made.status_code == 200, made.text
+        answers = [made.json()]
+        if command == "split":
+            answers.append((await post(review, f"/api/edits/{made.json()['edit']['id']}/undo"))[1])
+        for told in answers[-1]["clips"]:
+            assert (await review.http.get(f"/api/clips/{told['id']}")).json() == told
+        places = [(clip["start_frame"], clip["id"]) for clip in answers[0]["clips"]]
+        assert places == sorted(places)
+        clips = (await review.video(video["id"]))["clips"]
+
+
+async def test_a_connection_lost_in_an_edit_is_told_and_the_next_edit_gets_another(review, video):
+    async with review.runtime.transaction() as holder:
+        await store.find_video(holder.session, UUID(video["id"]))
+        waiting = asyncio.create_task(review.edit(video["id"], "skip", [video["clips"][0]]))
+        ended = []
+        while not ended:
+            ended = await review.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        answer = await waiting
+    assert (answer.status_code, answer.json()["code"]) == (503, "database.unavailable")
+    assert (await review.edit(video["id"], "skip", [video["clips"][0]])).status_code == 200

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from uuid import uuid4
 
+import psycopg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from contracts.events.v1.operations import DeadLetterRecorded, StageProgress
 from tests.support.review_events import accepted, detected, downloaded, proxied, work_events
@@ -105,17 +106,28 @@ async def tour(review):
             assert page.status_code == 200, (path, page.text)
 
 
-async def test_no_query_reads_a_table_from_end_to_end(database, tmp_path):
+async def test_no_query_reads_a_table_from_end_to_end(database, tmp_path, monkeypatch):
     asked: dict[str, dict] = {}
+    execute, execute_many = psycopg.AsyncCursor.execute, psycopg.AsyncCursor.executemany
+
+    def note(statement, parameters):
+        spelt = statement.decode() if isinstance(statement, bytes) else statement
+        if isinstance(spelt, str) and spelt.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+            asked.setdefault(spelt, parameters)
+
+    async def noted(cursor, statement, parameters=None, **more):
+        note(statement, parameters)
+        return await execute(cursor, statement, parameters, **more)
+
+    async def noted_many(cursor, statement, parameters, **more):
+        note(statement, parameters[0])
+        return await execute_many(cursor, statement, parameters, **more)
+
     async with review_service(database, tmp_path) as review:
-
-        @event.listens_for(review.runtime.engine.sync_engine, "before_cursor_execute")
-        def note(_connection, _cursor, statement, parameters, _context, is_many):
-            if statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
-                asked.setdefault(statement, parameters[0] if is_many else parameters)
-
-        await tour(review)
-        event.remove(review.runtime.engine.sync_engine, "before_cursor_execute", note)
+        with monkeypatch.context() as patch:
+            patch.setattr(psycopg.AsyncCursor, "execute", noted)
+            patch.setattr(psycopg.AsyncCursor, "executemany", noted_many)
+            await tour(review)
         assert len(asked) > 60
         found = {}
         async with review.runtime.engine.connect() as connection:

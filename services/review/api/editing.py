@@ -49,21 +49,27 @@ def add_editing(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
     """Adds the routes."""
     window = runtime.settings.review_undo_window
 
-    async def edit(name: str, carry_out: Callable[[Ledger], Awaitable[Edited]], named: Sequence[UUID]) -> EditResult:
+    async def edit(
+        name: str, carry_out: Callable[[Ledger], Awaitable[Edited]], named: Sequence[UUID] | UUID = ()
+    ) -> EditResult:
+        """Carries an edit out. A refusal tells how the clips ``named`` stand, or those of the edit of that id."""
         try:
             async with traced(runtime, name) as ledger:
                 edited = await carry_out(ledger)
-                result = EditResult(
-                    edit=_edit_out(edited),
-                    unchanged=edited.unchanged.value if edited.unchanged else None,
-                    repeated=edited.repeated,
-                    clips=await views.clips_of(ledger.session, edited.clips),
-                )
+                clips = views.clips_after(edited) or await views.clips_of(ledger.session, edited.clips)
         except Refused as refusal:
             async with runtime.transaction() as ledger:
+                if isinstance(named, UUID):
+                    found = await store.find_edit(ledger.session, named)
+                    named = found.clips if found else ()
                 raise EditConflict(refusal, await views.clips_of(ledger.session, named)) from refusal
         feed.poke()
-        return result
+        return EditResult(
+            edit=_edit_out(edited),
+            unchanged=edited.unchanged.value if edited.unchanged else None,
+            repeated=edited.repeated,
+            clips=clips,
+        )
 
     async def part(video_id: UUID | None, run: Callable[[], Awaitable[EditResult]]) -> BatchPart:
         try:
@@ -80,12 +86,7 @@ def add_editing(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
         )
 
     async def undone(edit_id: UUID, by: str) -> EditResult:
-        return await edit("edit undo", lambda ledger: undo_edit(ledger, edit_id, by=by), await _clips_of_edit(edit_id))
-
-    async def _clips_of_edit(edit_id: UUID) -> Sequence[UUID]:
-        async with runtime.transaction() as ledger:
-            found = await store.find_edit(ledger.session, edit_id)
-        return found.clips if found else ()
+        return await edit("edit undo", lambda ledger: undo_edit(ledger, edit_id, by=by), edit_id)
 
     @app.post("/api/videos/{video_id}/edits", tags=["editing"], responses=CONFLICT)
     async def make(video_id: UUID, body: EditBody, who: Who) -> EditResult:
@@ -118,7 +119,6 @@ def add_editing(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
                 window=window,
                 idempotency_key=body.idempotency_key,
             ),
-            (),
         )
 
     @app.post("/api/edits/{edit_id}/undo", tags=["editing"], responses=CONFLICT)
@@ -135,7 +135,7 @@ def add_editing(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
             lambda ledger: redo_edit(
                 ledger, edit_id, by=who.name_for(body.by), window=window, idempotency_key=body.idempotency_key
             ),
-            await _clips_of_edit(edit_id),
+            edit_id,
         )
 
     @app.post("/api/batch", tags=["editing"])

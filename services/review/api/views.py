@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.events.v1.video import VideoProxied
 from contracts.events.v2.video import VideoScenesDetected
+from contracts.values import spell_ratio
+from services.review import store
 from services.review.api import cursors
 from services.review.api.shapes import (
     ClipOut,
@@ -36,9 +38,11 @@ from services.review.api.shapes import (
     VideoPage,
     VideoSummary,
 )
+from services.review.domain import clip
 from services.review.domain.clip import ClipState
 from services.review.domain.marks import Refused
 from services.review.domain.video import VideoState
+from services.review.editing import Edited
 
 MAX_CLIPS_OF_A_VIDEO = 25_000
 PACE = timedelta(minutes=10)
@@ -115,7 +119,6 @@ _LOG_HEAD = text(f"SELECT txid, seq FROM event_log WHERE {_SETTLED} ORDER BY txi
 _PROGRESS_SINCE = text("""
     SELECT video_id, body, changed_at FROM progress WHERE changed_at > :since ORDER BY changed_at LIMIT 500
 """)
-_PROGRESS_HEAD = text("SELECT max(changed_at) FROM progress")
 _PROXIED = text("SELECT facts->'proxied' AS proxied FROM video WHERE id = :id")
 _ENTRIES = text("SELECT facts->'rejected'->'entries' FROM video WHERE id = :id")
 _HEARD = text("SELECT facts->'proxied' AS proxied, facts->'detected' AS detected FROM video WHERE id = :id")
@@ -242,6 +245,26 @@ async def clips_of(session: AsyncSession, clip_ids: Collection[UUID]) -> list[Cl
     return [_clip(row, row["title"], row["rate"]) for row in rows]
 
 
+def clips_after(edited: Edited) -> list[ClipOut]:
+    """The clips that an edit concerned as it leaves them, the same as ``clips_of`` would read them."""
+    video = edited.video.row.facts
+    rate = spell_ratio(video.proxied.rate) if video.proxied else None
+    return [
+        _clip(
+            {
+                **store.columns_of(row),
+                "error": failure.model_dump() if (failure := clip.error(row.facts)) else None,
+                "deliverables": row.facts.exported.deliverables
+                if row.facts.exported and not row.facts.is_virtual
+                else (),
+            },
+            video.title,
+            rate,
+        )
+        for row in edited.after
+    ]
+
+
 async def delivered_page(session: AsyncSession, limit: int, cursor: str | None) -> ClipPage:
     """Clips with delivered files, those that changed last first."""
     after = cursors.read(cursor, cursors.moment, cursors.identifier)
@@ -325,12 +348,6 @@ async def progress_since(session: AsyncSession, since: datetime) -> list[tuple[U
     """Progress that came after a moment, with its video."""
     rows = (await session.execute(_PROGRESS_SINCE, {"since": since})).mappings()
     return [(row["video_id"], _progress(row)) for row in rows]
-
-
-async def progress_head(session: AsyncSession) -> datetime | None:
-    """When the latest progress came."""
-    at: datetime | None = (await session.execute(_PROGRESS_HEAD)).scalar()
-    return at
 
 
 async def proxied_of(session: AsyncSession, video_id: UUID) -> VideoProxied:
