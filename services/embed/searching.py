@@ -19,13 +19,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.embed.domain.fusion import fused, groups
 from services.embed.domain.orders import PICTURE
-from services.embed.index import kind_of
+from services.embed.index import kind_of, name_of
 from services.embed.store import BadVectors, Model, spell
 
-CANDIDATES_PER_RESULT = 8
-"""Nearest vectors asked of the index for each clip wanted: several may belong to one clip."""
+CANDIDATES_PER_RESULT = 4
+"""Nearest vectors asked of the index for each clip wanted: several may belong to one clip. More are asked for when too
+many did."""
+EVEN = 30
+"""To compare all ``n`` vectors that pass the filters costs in proportion to ``n``; to walk the index over ``N`` until enough
+pass, in proportion to ``N / n``. Both were measured to cost the same near ``n = 30 * sqrt(N)``."""
+VECTORS_PER_CLIP = 4
+"""A clip that passes the filters counts as so many vectors when it is decided whether to compare all."""
 MAX_CANDIDATES = 1_000
-EF_SEARCH = 200
+EF_SEARCH = 400
 """Least breadth of a search in the graph: recall was measured with it."""
 MOST_PAIRS = 100_000
 """Pairs of near-duplicates looked at for one answer."""
@@ -190,53 +196,73 @@ async def nearest(
             f"The query has {dimensions} numbers and {model.model_id} has {model.dimensions}; use one model."
         )
     kind = kind_of(model.dimensions)
-    conditions, values = filters.clauses
-    values["part"] = part
+    passing, values = filters.clauses
+    values |= {"part": part, "model": model.id}
+    await _set(session, _QUICK_WAYS)
+    exact = kind is None or await _are_few(session, model, passing, values, exact_rows)
+    conditions = passing
     if without is not None:
         conditions += " AND e.clip_id <> :without"
         values["without"] = without
-    exact = kind is None or await _are_few(session, model, conditions, values, exact_rows)
-    candidates = min(MAX_CANDIDATES, limit * CANDIDATES_PER_RESULT)
-    if exact:
-        order, bound = "e.vector <=> query.vector", ""
-    else:
-        order = f"e.vector::{kind} <=> query.vector::{kind}"
-        bound = f"ORDER BY {order} LIMIT {candidates:d}"
-        breadth = min(MAX_CANDIDATES, max(EF_SEARCH, candidates))
-        await _set(session, {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": str(breadth)})
+    for number, (frame, vector) in enumerate(query):
+        values |= {f"frame_{number}": frame, f"vector_{number}": vector}
+    if not exact:
         # Nothing but the model's index and the clips' own may be walked: the planner knows nothing of likeness, and sorting
         # what passes a filter can be a thousand times the work.
-        await _set(session, dict.fromkeys(_SLOW_WAYS, "off"))
-    values |= {"frames": [frame for frame, _ in query], "vectors": [vector for _, vector in query]}
-    # Every interpolated part is made of constants and integers; what came from outside is bound.
-    statement = f"""
-        WITH query AS MATERIALIZED (
-            SELECT frame, cast(vector AS vector) AS vector
-            FROM unnest(cast(:frames AS integer[]), cast(:vectors AS text[])) AS given (frame, vector)
-        ),
-        near AS MATERIALIZED (
-            SELECT found.*, query.frame AS query_frame, found.vector <=> query.vector AS distance
-            FROM query CROSS JOIN LATERAL (
-                SELECT e.clip_id, e.frame, e.part, e.object_key, e.vector
-                FROM embedding AS e JOIN clip AS c ON c.clip_id = e.clip_id
-                WHERE e.model = {model.id:d} AND e.part = :part AND NOT c.archived{conditions}
-                {bound}
-            ) AS found
-        ),
+        walk = {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": str(EF_SEARCH)}
+        await _set(session, walk | dict.fromkeys(_SLOW_WAYS, "off"))
+    ordered = "vector" if exact or kind is None else kind
+    candidates = min(MAX_CANDIDATES, limit * CANDIDATES_PER_RESULT)
+    while True:
+        rows = await session.execute(
+            text(_statement(model, conditions, ordered, len(query), candidates, limit)),
+            values,
+        )
+        found = rows.all()
+        looked_at = found[0].looked_at if found else 0
+        if len(found) == limit or looked_at < candidates * len(query) or candidates == MAX_CANDIDATES:
+            break
+        candidates = min(MAX_CANDIDATES, 4 * candidates)
+    if not exact:
+        await _set(session, dict.fromkeys(_SLOW_WAYS, "on"))
+    return [
+        Near(row.clip_id, 1 - float(row.distance), row.frame, row.object_key, row.part, row.query_frame)
+        for row in found
+    ]
+
+
+def _statement(model: Model, conditions: str, kind: str, queries: int, candidates: int, limit: int) -> str:
+    """The nearest clips among so many nearest vectors of each query.
+
+    Candidates are told by their distance as ``kind``, the order of the clips by that in full precision. The text is made of
+    constants and integers; what came from outside is bound.
+    """
+    near = " UNION ALL ".join(
+        f"""(
+            SELECT e.clip_id, e.frame, e.part, e.object_key, cast(:frame_{number:d} AS integer) AS query_frame,
+                e.vector <=> cast(:vector_{number:d} AS vector) AS distance
+            FROM embedding AS e JOIN clip AS c ON c.clip_id = e.clip_id
+            WHERE e.model = {model.id:d} AND e.part = :part AND NOT c.archived{conditions}
+            ORDER BY e.vector::{kind} <=> cast(:vector_{number:d} AS vector)::{kind} LIMIT {candidates:d}
+        )"""  # noqa: S608
+        for number in range(queries)
+    )
+    return f"""
+        WITH near AS MATERIALIZED ({near}),
         best AS (
             SELECT DISTINCT ON (clip_id) clip_id, frame, part, object_key, query_frame, distance
             FROM near ORDER BY clip_id, distance, frame, query_frame
         )
-        SELECT * FROM best ORDER BY distance, clip_id LIMIT {limit:d}
+        SELECT best.*, (SELECT count(*) FROM near) AS looked_at FROM best ORDER BY distance, clip_id LIMIT {limit:d}
     """  # noqa: S608
-    rows = (await session.execute(text(statement), values)).all()
-    if not exact:
-        await _set(session, dict.fromkeys(_SLOW_WAYS, "on"))
-    return [
-        Near(row.clip_id, 1 - float(row.distance), row.frame, row.object_key, row.part, row.query_frame) for row in rows
-    ]
 
 
+_QUICK_WAYS = {
+    "plan_cache_mode": "force_custom_plan",
+    "random_page_cost": "1.1",
+    "max_parallel_workers_per_gather": "0",
+}
+"""Few rows are wanted of many, which lie in memory; starting other processes takes longer than finding them."""
 _SLOW_WAYS = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort")
 
 
@@ -251,22 +277,26 @@ async def _set(session: AsyncSession, settings: Mapping[str, str]) -> None:
 
 
 async def _are_few(
-    session: AsyncSession, model: Model, conditions: str, values: Mapping[str, Any], exact_rows: int
+    session: AsyncSession, model: Model, passing: str, values: Mapping[str, Any], exact_rows: int
 ) -> bool:
-    """Whether at most so many vectors of a model pass the filters; not one more is counted."""
-    clip = f"JOIN clip AS c ON c.clip_id = e.clip_id AND NOT c.archived{conditions}" if conditions else ""
-    # A plan that reads all vectors to count a few is the one to be feared; walking from the clips' indexes stops in time.
-    await _set(session, {"plan_cache_mode": "force_custom_plan", "enable_seqscan": "off", "enable_hashjoin": "off"})
-    found = await session.execute(
-        text(f"""
-            SELECT count(*) FROM (
-                SELECT 1 FROM embedding AS e {clip} WHERE e.model = :model AND e.part = :part LIMIT :most
-            ) AS counted
-        """),  # noqa: S608 - made of constants.
-        {**values, "model": model.id, "most": exact_rows + 1},
+    """Whether at most so many vectors of a model pass the filters; counted no further, and in clips where there are filters."""
+    size = await session.execute(
+        text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)"), {"name": name_of(model.id)}
     )
-    await _set(session, {"enable_seqscan": "on", "enable_hashjoin": "on"})
-    return int(found.scalar_one()) <= exact_rows
+    indexed = max(0, int(size.scalar() or 0))
+    if passing:
+        most = max(exact_rows, int(EVEN * indexed**0.5)) // VECTORS_PER_CLIP
+        counted = f"SELECT 1 FROM clip AS c WHERE NOT c.archived{passing}"  # noqa: S608 - made of constants.
+    elif indexed > exact_rows:
+        return False
+    else:
+        most = exact_rows
+        counted = "SELECT 1 FROM embedding AS e WHERE e.model = :model AND e.part = :part"
+    found = await session.execute(
+        text(f"SELECT count(*) FROM ({counted} LIMIT :most) AS counted"),  # noqa: S608 - made of constants.
+        {**values, "most": most + 1},
+    )
+    return int(found.scalar_one()) <= most
 
 
 _QUERY = "cast(replace(cast(plainto_tsquery('english', :words) AS text), '&', '|') AS tsquery)"

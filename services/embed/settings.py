@@ -43,7 +43,7 @@ class Settings(ChassisSettings):
     embed_exact_rows: int = Field(
         5_000,
         ge=0,
-        description="Up to this many vectors that pass the filters are all compared; of more, the index is asked.",
+        description="Up to this many vectors are all compared; of more, the index is asked, unless filters leave few.",
     )
     embed_query_timeout: Seconds = Field(timedelta(seconds=60), description="How long a query may take a model in all.")
     embed_query_max_bytes: int = Field(20_000_000, ge=1, description="Largest image that a query may send.")
