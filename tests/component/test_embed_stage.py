@@ -137,15 +137,30 @@ def wait_until_nothing_is_left(objects, clip: int) -> None:
         time.sleep(0.2)
 
 
-async def test_a_model_that_cannot_be_had_fails_the_clip_with_a_code_and_a_remedy(settings, tmp_path, monkeypatch):
-    missing = settings.model_copy(update={"embed_models": "example/absent", "embed_offline": True})
-    async with running(STAGE, missing) as runtime:
-        await publish(missing.kafka_bootstrap, await asyncio.to_thread(exported, runtime.objects, tmp_path, 1, 30))
-        (failed,) = await heard(missing, "embedding_failed.v1", 1)
+async def test_a_model_that_cannot_be_had_fails_by_itself_and_everything_else_goes_on(settings, tmp_path):
+    models = f"{PACKAGED_MODEL},example/absent@1234abcd"
+    some = settings.model_copy(update={"embed_models": models, "embed_offline": True, "embed_texts": False})
+    async with running(STAGE, some) as runtime:
+        await publish(some.kafka_bootstrap, await asyncio.to_thread(exported, runtime.objects, tmp_path, 1, 30))
+        (failed,) = await heard(some, "embedding_failed.v1", 1)
+        (embedded,) = await heard(some, "embedded.v1", 1)
+        async with runtime.transaction() as ledger:
+            model = await store.model_of_clip(ledger.session, UUID(int=1), PACKAGED_MODEL)
+            found = await searching.clips_like(
+                ledger.session,
+                np.ones(model.dimensions).tolist(),
+                model,
+                limit=5,
+                filters=searching.Filters(),
+                exact_rows=1_000,
+            )
+    assert [match.clip_id.int for match in found] == [1]
+    assert (PACKAGED_MODEL, 4) in {(each["model_id"], each["vectors"]) for each in embedded["models"]}
     assert failed["failure"]["code"] == "embed.model_unavailable"
     assert failed["failure"]["error_class"] == "permanent"
     assert failed["failure"]["attempts"] == 1
     assert "HEATERS_EMBED_MODELS" in failed["failure"]["message"]
+    assert "example/absent" in failed["failure"]["message"]
 
 
 @pytest.fixture
