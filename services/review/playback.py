@@ -1,6 +1,6 @@
 """What a player needs of a stored frame index and of the curves of an overview, cut out and kept at hand.
 
-Pure but for the object store that is handed in. Indexes are kept by their digest, so a remade one is read anew.
+Pure but for the object store that is handed in. Indexes and blocks are kept by their digest, so a remade one is read anew.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import io
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -25,6 +27,11 @@ MOST_VALUES = 4_000
 LARGEST_CURVE = 50_000_000
 """Bytes of a stored curve that is read at all."""
 KEPT = 16
+BLOCK = 256 * 1024
+"""Bytes that are read of a proxy around a frame: what lies beside it is asked for next."""
+KEPT_BLOCKS = 256
+KEPT_FOR = timedelta(seconds=60)
+"""How long a block serves; an object that was deleted is gone by then."""
 _PEAKS = struct.Struct("<4sHHIII")
 
 
@@ -54,6 +61,45 @@ class Indexes:
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return found
+
+
+class Blocks:
+    """Blocks of stored objects that were read lately, each by the digest of its object.
+
+    A frame beside one that was asked for costs no read of the store. What is kept is what the digest names, even if another
+    object lies there by now.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._kept: OrderedDict[tuple[str, int], tuple[datetime, bytes]] = OrderedDict()
+
+    async def read(
+        self, sha256: str, size: int, start: int, end: int, fetch: Callable[[int, int], Awaitable[bytes]]
+    ) -> bytes:
+        """The bytes ``[start, end)`` of an object; ``fetch`` reads the blocks that are not at hand."""
+        parts = []
+        for number in range(start // BLOCK, (end - 1) // BLOCK + 1):
+            first = number * BLOCK
+            block = self._at_hand((sha256, number))
+            if block is None:
+                block = await fetch(first, min(size, first + BLOCK))
+                self._keep((sha256, number), block)
+            parts.append(block[max(0, start - first) : end - first])
+        return b"".join(parts)
+
+    def _at_hand(self, place: tuple[str, int]) -> bytes | None:
+        until, block = self._kept.get(place, (None, b""))
+        if until is None or until < self._clock():
+            return None
+        self._kept.move_to_end(place)
+        return block
+
+    def _keep(self, place: tuple[str, int], block: bytes) -> None:
+        self._kept[place] = (self._clock() + KEPT_FOR, block)
+        self._kept.move_to_end(place)
+        while len(self._kept) > KEPT_BLOCKS:
+            self._kept.popitem(last=False)
 
 
 def cut(index: FrameIndex, start: int, end: int) -> Slice:

@@ -207,6 +207,25 @@ async def test_large_objects_are_sent_piece_by_piece(review):
     assert (head.headers["content-length"], head.content) == ("2500000", b"")
 
 
+async def test_frames_beside_one_that_was_read_cost_no_read_of_the_store_for_a_minute(review):
+    data = np.random.default_rng(2).bytes(700_000)
+    stored = review.runtime.objects.put_bytes(data, "videos/blocks.bin", "application/octet-stream")
+    url = address(review, stored)
+
+    async def part(start: int, end: int):
+        return await review.http.get(url, headers={"Range": f"bytes={start}-{end - 1}"})
+
+    # Over the edge of two blocks, and the last bytes of the last one.
+    for start, end in ((262_000, 262_400), (10, 20), (699_990, 700_000)):
+        assert (await part(start, end)).content == data[start:end]
+    review.runtime.objects.delete(["videos/blocks.bin"])
+    for start, end in ((100, 5_000), (300_000, 300_010), (0, 262_144), (262_143, 524_287), (600_000, 600_001)):
+        answer = await part(start, end)
+        assert (answer.status_code, answer.content) == (206, data[start:end])
+    review.clock.now += timedelta(seconds=61)
+    assert (await review.http.get(address(review, stored), headers={"Range": "bytes=100-200"})).status_code == 404
+
+
 def address(review, stored: ObjectRef) -> str:
     from services.review.api.addresses import Addresses
 

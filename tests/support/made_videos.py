@@ -48,6 +48,16 @@ def luma_of(frame: av.VideoFrame) -> np.ndarray:
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
 
 
+def planes_of(frame: av.VideoFrame) -> bytes:
+    """All planes of an 8-bit planar frame, luma and chroma, without padding."""
+    return b"".join(
+        np.ascontiguousarray(
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        ).tobytes()
+        for plane in frame.planes
+    )
+
+
 def picture(number: int, width: int, height: int, pixel_format: str) -> av.VideoFrame:
     """A frame with the number in it, in any planar YUV or grey format, or one the scaler reaches without loss of it."""
     luma = numbered_luma(number, width, height)

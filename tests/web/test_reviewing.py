@@ -289,6 +289,24 @@ def test_decisions_in_quick_succession_over_one_clip_all_count(page, site, numbe
     assert clips_of(site, video)[0]["note"] == "First this"
 
 
+def test_undo_takes_back_what_was_decided_last_even_if_its_answer_came_first(page, site, numbers):
+    video = site.video(numbers, [100, 200], "Overtaken")
+    open_review(page, video)
+    held = []
+    page.route(re.compile(r"/edits$"), lambda route: route.continue_() if held else held.append(route))
+    press_action(page, "KeyA")
+    pending_at(page, 100)
+    press_action(page, "KeyA")
+    pending_at(page, 200)
+    wait_for(page, "() => JSON.parse(localStorage.getItem('decisions')).length === 1")
+    held[0].continue_()
+    wait_for(page, "() => localStorage.getItem('decisions') === null")
+    assert states(site, video) == ["review_approved", "review_approved", "pending_review"]
+    press_action(page, "KeyZ")
+    pending_at(page, 100)
+    assert states(site, video) == ["review_approved", "pending_review", "pending_review"]
+
+
 def test_many_are_chosen_and_decided_at_once(page, site, numbers):
     video = site.video(numbers, list(range(30, 300, 30)), "Many")
     open_review(page, video)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import json
 import logging
@@ -40,7 +41,7 @@ from services.review.api.shapes import (
 )
 from services.review.domain.clip import ClipState
 from services.review.domain.marks import Refused
-from services.review.playback import LARGEST_CURVE, MOST_FRAMES, Indexes, cut, peak_curve, score_curve
+from services.review.playback import BLOCK, LARGEST_CURVE, MOST_FRAMES, Blocks, Indexes, cut, peak_curve, score_curve
 from services.review.stills import Stills
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def add_media(app: FastAPI, runtime: Runtime) -> None:
     settings = runtime.settings
     addresses = Addresses(settings.s3_secret_key.get_secret_value(), settings.media_url_lifetime)
     indexes = Indexes(runtime.objects)
+    blocks = Blocks(runtime.clock)
     stills = Stills()
     runtime.closing.append(stills.close)
 
@@ -294,6 +296,10 @@ def add_media(app: FastAPI, runtime: Runtime) -> None:
         status = 206 if is_part else 200
         if request.method == "HEAD" or start == end:
             return Response(status_code=status, headers=headers)
+        if is_part and end - start <= BLOCK:
+            fetch = functools.partial(_piece, runtime, pinned)
+            data = await blocks.read(pinned.sha256, pinned.size, start, end, fetch)
+            return Response(data, status_code=status, headers=headers)
         first = await _piece(runtime, pinned, start, min(end, start + PIECE))
         if len(first) == end - start:
             return Response(first, status_code=status, headers=headers)
@@ -343,6 +349,8 @@ async def _piece(runtime: Runtime, pinned: Pinned, start: int, end: int) -> byte
     piece = await asyncio.to_thread(runtime.objects.get_piece, pinned.key, start, end)
     if piece.sha256 != pinned.sha256 or piece.size != pinned.size:
         raise Changed("Another object lies there now; ask for the clip's media again.")
+    if len(piece.data) != end - start:
+        raise Changed("The stored object ended early.")
     return piece.data
 
 
@@ -351,7 +359,5 @@ async def _rest(runtime: Runtime, pinned: Pinned, first: bytes, start: int, end:
     place = start + len(first)
     while place < end:
         data = await _piece(runtime, pinned, place, min(end, place + PIECE))
-        if not data:
-            raise Changed("The stored object ended early.")
         yield data
         place += len(data)

@@ -19,6 +19,9 @@ const KEPT = "decisions";
 export const waiting = signal<Decision[]>(restored());
 export const decided = signal<{ at: number }[]>([]);
 let sending = 0;
+/** The places of edits in the order in which the person decided: answers may overtake each other. */
+const places = new Map<string, number>();
+let lastPlace = 0;
 
 function restored(): Decision[] {
   try {
@@ -96,6 +99,7 @@ function send(decision: Decision): Promise<EditResult | null> {
 }
 
 async function deliver(decision: Decision): Promise<EditResult | null> {
+  const place = ++lastPlace;
   sending += 1;
   try {
     if (await afterEarlier(decision)) refreshVersions(decision);
@@ -106,7 +110,7 @@ async function deliver(decision: Decision): Promise<EditResult | null> {
           takeClips(result.clips);
           forget(decision);
           if (result.edit) {
-            undoable.value = [...undoable.value, result.edit].slice(-200);
+            remember(result.edit, place);
             redoable.value = [];
             decided.value = [...decided.value, { at: Date.now() }].slice(-500);
             tell(decision.said, "good", result.edit);
@@ -151,6 +155,12 @@ function refreshVersions(decision: Decision): void {
   if (!known || !Array.isArray(decision.body.versions)) return;
   const seen = decision.body.versions as number[];
   decision.body.versions = decision.clips.map((id, place) => known.get(id)?.version ?? seen[place]);
+}
+
+function remember(edit: Edit, place: number): void {
+  places.set(edit.id, place);
+  const placeOf = (other: Edit) => places.get(other.id) ?? 0;
+  undoable.value = [...undoable.value, edit].sort((one, other) => placeOf(one) - placeOf(other)).slice(-200);
 }
 
 function forget(decision: Decision): void {
@@ -210,7 +220,7 @@ async function makeAgain(): Promise<void> {
       takeClips(result.clips);
       redoable.value = redoable.value.filter((other) => other.id !== edit.id);
       if (result.edit) {
-        undoable.value = [...undoable.value, result.edit];
+        remember(result.edit, ++lastPlace);
         tell(`Done again: ${past(result.edit.kind).toLowerCase()}.`, "good", result.edit);
       }
       returnTo(result.clips);

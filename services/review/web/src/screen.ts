@@ -1,6 +1,6 @@
 // Joins the player to the page: its state as signals, the open video's media, and the clip it is bound to.
 
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { stillUrl, type Media } from "./api";
 import { Player, type Playable, type State } from "./player/player";
 import { board, clips, current, listed, media, renewMedia, route } from "./store";
@@ -11,7 +11,10 @@ declare global {
   }
 }
 
-export const playerState = signal<State | null>(null);
+/** What the page shows of the player but the frame, which has a signal of its own: this changes seldom. */
+export const playerState = signal<Omit<State, "frame" | "target"> | null>(null);
+/** How pictures come, once there is something to play. */
+export const mode = computed(() => playerState.value?.mode ?? null);
 export const frame = signal(-1);
 export const playing = signal(false);
 /** Counts up when bytes have come, so that the bar of loaded ranges is drawn again. */
@@ -19,6 +22,7 @@ export const loaded = signal(0);
 
 export let player: Player | null = null;
 
+const LOADED_MS = 120;
 const AHEAD_CLIPS = 3;
 const AHEAD_FRAMES = 10;
 
@@ -36,7 +40,22 @@ function playable(owner: string, found: Media): Playable {
 /** Puts a player on a canvas while the review page shows. The answer takes it off again. */
 export function mount(canvas: HTMLCanvasElement, video: HTMLVideoElement): () => void {
   let queued = false;
+  let bytes = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   let shown: string | null = null;
+  const show = () => {
+    queued = false;
+    const { frame: _frame, target: _target, ...state } = made.state;
+    playing.value = state.playing;
+    const before = playerState.peek();
+    if (!before || (Object.keys(state) as (keyof typeof state)[]).some((name) => state[name] !== before[name])) playerState.value = state;
+    if (bytes === (made.source?.bytes ?? 0) || timer) return;
+    timer = setTimeout(() => {
+      timer = undefined;
+      bytes = made.source?.bytes ?? 0;
+      loaded.value += 1;
+    }, LOADED_MS);
+  };
   const made = new Player(
     canvas,
     video,
@@ -44,12 +63,7 @@ export function mount(canvas: HTMLCanvasElement, video: HTMLVideoElement): () =>
       if (frame.value !== made.state.frame) frame.value = made.state.frame;
       if (queued) return;
       queued = true;
-      queueMicrotask(() => {
-        queued = false;
-        playing.value = made.state.playing;
-        playerState.value = { ...made.state };
-        loaded.value += 1;
-      });
+      queueMicrotask(show);
     },
     new URLSearchParams(location.search).has("stills"),
   );
@@ -102,6 +116,7 @@ export function mount(canvas: HTMLCanvasElement, video: HTMLVideoElement): () =>
     stopMedia();
     stopClip();
     made.close();
+    clearTimeout(timer);
     player = null;
     delete window.__player;
     playerState.value = null;

@@ -3,7 +3,7 @@
 
 import { useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { frame, loaded, player } from "../screen";
+import { frame, loaded, mode, player } from "../screen";
 import { clips, current, marks, media, overview, selected, theme } from "../store";
 import { tone } from "../words";
 
@@ -48,7 +48,8 @@ export function Timeline({ from, to, label, kind, onPick }: Shape) {
   };
 
   useSignalEffect(() => {
-    void [media.value, overview.value, clips.value, current.value, marks.value, selected.value, theme.value, loaded.value];
+    void [media.value, overview.value, clips.value, current.value, marks.value, selected.value, theme.value, mode.value];
+    if (kind === "clip") void loaded.value;
     redraw();
   });
   useEffect(() => {

@@ -119,6 +119,7 @@ export class Player {
   private ticket = 0;
   private shownTicket = 0;
   private waiters: { frame: number; ticket: number; done: () => void }[] = [];
+  private wasNear = false;
   private settle: ReturnType<typeof setTimeout> | undefined;
 
   private run: Run | null = null;
@@ -221,11 +222,16 @@ export class Player {
       return Promise.resolve();
     }
     this.wanted = { frame: target, asked: performance.now() };
+    // A leap leaves its old neighbourhood behind at once; what is still on its way from there would only be in the way.
+    if (distance > NEIGHBOURS) this.forgetFrom(target);
     const promise = new Promise<void>((done) => this.waiters.push({ frame: target, ticket: this.ticket + 1, done }));
     this.pumpSeeks();
     clearTimeout(this.settle);
-    if (distance > 0 && distance <= 10) this.prefetchAround(target);
+    // One short step may be chance, and its neighbours would only hold it up; two are a way that is being gone.
+    const near = distance > 0 && distance <= 10;
+    if (near && (this.wasNear || this.source?.has(target))) this.prefetchAround(target);
     else this.settle = setTimeout(() => this.prefetchAround(target), SETTLE_MS);
+    this.wasNear = near;
     return promise;
   }
 
@@ -380,9 +386,13 @@ export class Player {
     for (const waiter of done) waiter.done();
   }
 
+  private forgetFrom(frame: number): void {
+    this.source?.forget((first, last) => first <= frame + NEIGHBOURS && last >= frame - NEIGHBOURS);
+  }
+
   private prefetchAround(frame: number): void {
     if (!this.source || this.run) return;
-    this.source.forget((first, last) => first <= frame + NEIGHBOURS && last >= frame - NEIGHBOURS);
+    this.forgetFrom(frame);
     this.source.prefetch(frame + 1, frame + 1 + NEIGHBOURS);
     this.source.prefetch(frame - NEIGHBOURS, frame);
   }

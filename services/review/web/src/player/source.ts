@@ -160,8 +160,8 @@ export class FrameSource {
         if (job.priority < other.priority || (job.priority === other.priority && job.priority === Priority.Seek)) best = place;
       });
       const [job] = this.waiting.splice(best, 1);
-      // One of the four is kept free for a seek.
-      if (job!.priority === Priority.Ahead && this.running.size >= IN_FLIGHT - 1) {
+      // One of the four is kept free for a seek: it never waits for what is only fetched ahead.
+      if (job!.priority !== Priority.Seek && this.running.size >= IN_FLIGHT - 1) {
         this.waiting.push(job!);
         return;
       }
