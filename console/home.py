@@ -221,7 +221,7 @@ EMBEDDED_DEFAULTS = {
         "HEATERS_KAFKA_SESSION_TIMEOUT_MS": "2000",
     },
     # Every connection is a process of the embedded database.
-    DATABASE: {"HEATERS_DATABASE_POOL": "2"},
+    DATABASE: {"HEATERS_DATABASE_POOL": "4"},
     OBJECTS: {},
 }
 """Settings that suit an embedded server, unless a person has set them."""

@@ -40,11 +40,15 @@ def connect_options(schema: str) -> str:
 
 
 def open_engine(settings: ChassisSettings, schema: str) -> AsyncEngine:
-    """The engine of one service. A connection that has rested is tested before use, so that a restarted server is no error."""
+    """The engine of one service. A connection that has rested is tested before use, so that a restarted server is no error.
+
+    No connection is opened for one use: that takes longer than to wait for one. The one used last is used first.
+    """
     engine = create_async_engine(
         sqlalchemy_url(settings.database_url.get_secret_value()),
         pool_size=settings.database_pool,
-        max_overflow=2,
+        max_overflow=0,
+        pool_use_lifo=True,
         pool_recycle=1800,
         connect_args={
             "options": connect_options(schema),

@@ -13,6 +13,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 BATCH = 500
 RETRY_SECONDS = 1.0
+GATHER_SECONDS = 0.2
+"""How late a held event may be released: those that come due within it go out together."""
 
 _DUE = text(f"""
     SELECT seq, type, key, payload, headers FROM outbox
@@ -110,37 +113,35 @@ class Relay:
             await connection.commit()
             beat()
             await asyncio.sleep(poll)
+        # Nobody else writes the generation while the lock is held.
+        followed = (await connection.execute(_GENERATION)).scalar_one_or_none()
         await connection.commit()
         try:
             while True:
                 beat()
-                await self._follow_generation(connection)
+                if followed != (generation := await self._watch.known()):
+                    await self._follow_generation(connection, followed, generation)
+                    followed = generation
                 if await self._publish_due(connection, producer) == BATCH:
                     continue
                 release = (await connection.execute(_NEXT_RELEASE)).scalar_one()
                 await connection.commit()
-                seconds = poll if release is None else min(poll, max(0.01, float(release)))
+                seconds = poll if release is None else min(poll, max(GATHER_SECONDS, float(release)))
                 await wait(self._bell.outbox, seconds)
         finally:
             # The lock belongs to the session, and pooled connections outlive this loop.
             await connection.invalidate()
 
-    async def _follow_generation(self, connection: AsyncConnection) -> None:
-        generation = await self._watch.known()
-        kept = (await connection.execute(_GENERATION)).scalar_one_or_none()
-        if kept != generation:
-            if kept is not None:
-                again = await connection.execute(_AGAIN)
-                log.warning(
-                    "Publishing everything again.", extra={"rows": again.rowcount, "generation": str(generation)}
-                )
-            await connection.execute(_KEEP_GENERATION, {"generation": generation})
+    async def _follow_generation(self, connection: AsyncConnection, kept: UUID | None, generation: UUID) -> None:
+        if kept is not None:
+            again = await connection.execute(_AGAIN)
+            log.warning("Publishing everything again.", extra={"rows": again.rowcount, "generation": str(generation)})
+        await connection.execute(_KEEP_GENERATION, {"generation": generation})
         await connection.commit()
 
     async def _publish_due(self, connection: AsyncConnection, producer: AIOKafkaProducer) -> int:
         rows = (await connection.execute(_DUE)).all()
         if not rows:
-            await connection.commit()
             return 0
         sent = [
             await producer.send(

@@ -52,7 +52,7 @@ class ChassisSettings(BaseSettings):
         SecretStr("postgresql://heaters@127.0.0.1:5432/heaters"), description="PostgreSQL address (libpq URL)."
     )
     database_pool: int = Field(
-        4, ge=1, le=50, description="Database connections a service may hold for its transactions."
+        6, ge=1, le=50, description="Database connections a service may hold for its transactions."
     )
     migrate_on_start: bool = Field(
         True, description="Whether a service brings its own schema up to date before it starts."

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import sys
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
-import uvicorn
 from sqlalchemy import text
+
+from contracts.envelope import derived_id
+from services.chassis import health
+from services.chassis.app import run_loops
+from services.chassis.runtime import open_runtime
+from services.review.api import create_api
+from services.review.app import STAGE
 
 CLIPS_OF_A_VIDEO = 1_000
 
@@ -81,98 +89,176 @@ async def fill(engine, clips: int) -> None:
 
 
 class Stopwatch:
-    """Milliseconds inside the service, by kind of request."""
+    """Milliseconds inside the service, by kind of request: until it has answered, without waiting for the request's body."""
 
     def __init__(self, app) -> None:
         self._app = app
         self.times = defaultdict(list)
 
     async def __call__(self, scope, receive, send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begun, path = time.perf_counter(), scope["path"]
-        await self._app(scope, receive, send)
-        kind = "page" if path == "/api/clips" else "undo" if path.endswith("/undo") else "edit"
-        kind = "video" if scope["method"] == "GET" and path != "/api/clips" else kind
-        self.times[kind].append((time.perf_counter() - begun) * 1000)
+        begun = time.perf_counter()
+        waited = 0.0
 
-    def at(self, kind: str, share: float) -> float:
-        """The time that this share of the requests of a kind stayed within."""
-        ordered = sorted(self.times[kind])
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        async def received():
+            nonlocal waited
+            since = time.perf_counter()
+            message = await receive()
+            waited += time.perf_counter() - since
+            return message
 
-
-async def watch(app, *, reviewers: int, seconds: float, pause: float) -> tuple[Stopwatch, dict]:
-    """People in a process of their own, who review over HTTP for a while. The times, and what they saw."""
-    stopwatch = Stopwatch(app)
-    config = uvicorn.Config(stopwatch, port=0, log_config=None, access_log=False, lifespan="off", ws="none")
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None
-    import socket
-
-    listening = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server._serve([listening]))
-    try:
-        people = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.support.reviewers",
-            f"http://127.0.0.1:{listening.getsockname()[1]}",
-            str(reviewers),
-            str(seconds),
-            str(pause),
-            cwd=Path(__file__).parents[2],
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output, _ = await people.communicate()
-        assert people.returncode == 0
-    finally:
-        server.should_exit = True
-        await serving
-        listening.close()
-    return stopwatch, json.loads(output)
+        await self._app(scope, received, send)
+        if kind := scope["type"] == "http" and kind_of(scope["method"], scope["path"]):
+            self.times[kind].append((time.perf_counter() - begun - waited) * 1000)
 
 
-async def _person(client: httpx.AsyncClient, number: int, until: float, pause: float, seen: dict) -> None:
-    chance = random.Random(number)
-    queue: list[dict] = []
-    cursor = None
-    await asyncio.sleep(chance.random() * pause)
-    while time.monotonic() < until:
-        begun = time.monotonic()
-        if not queue:
+def kind_of(method: str, path: str) -> str:
+    """What a request is counted as; nothing if it is not counted."""
+    if method == "POST":
+        return "undo" if path.endswith("/undo") else "edit"
+    return {"/api/clips": "queue of clips", "/api/videos": "queue of videos"}.get(path, "")
+
+
+def at(times: list[float], share: float) -> float:
+    """The time that this share of them stayed within."""
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+@contextlib.asynccontextmanager
+async def watched_service(settings):
+    """Review as it runs, with all its loops, and a stopwatch in front of its application. Its runtime, watch and address."""
+    watches = []
+
+    def timed(runtime):
+        watches.append(Stopwatch(create_api(runtime)))
+        return watches[0]
+
+    runtime = open_runtime(replace(STAGE, http=timed), settings)
+    stop = asyncio.Event()
+    listening = health.bind(settings, has_api=True)
+    async with health.serve(runtime, listening):
+        loops = asyncio.create_task(run_loops(runtime, stop))
+        try:
+            yield runtime, watches[0], f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            stop.set()
+            await loops
+
+
+async def review_for(address: str, *, reviewers: int, seconds: float, rate: float) -> dict:
+    """People in a process of their own, who review over HTTP for a while, each ``rate`` times a second; 0: without a pause."""
+    people = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.support.reviewers",
+        address,
+        str(reviewers),
+        str(seconds),
+        str(rate),
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await people.communicate()
+    assert people.returncode == 0
+    return json.loads(output)
+
+
+class People:
+    """Reviewers of one queue, what they saw, and how long they waited for it."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.seen: dict[str, int] = defaultdict(int)
+        self.waited: dict[str, list[float]] = defaultdict(list)
+        self.sent: dict[str, float] = {}
+
+    async def send(self, method: str, path: str, since: float | None = None, **more):
+        begun = since or time.monotonic()
+        answer = await self.client.request(method, path, **more)
+        self.seen[str(answer.status_code)] += 1
+        if kind := kind_of(method, path):
+            self.waited[kind].append((time.monotonic() - begun) * 1000)
+        return answer
+
+    async def queue(self, clips: int) -> list[dict]:
+        """The first clips of the queue, by its pages."""
+        found, cursor = [], None
+        while len(found) < clips:
             query = {"state": "pending_review", "order": "uncertain", "limit": 100}
-            if cursor:
-                query["cursor"] = cursor
-            page = (await client.get("/api/clips", params=query)).json()
-            cursor = page["next"]
-            queue = page["clips"][number::20]
-            if not queue:
-                continue
-        clip = queue.pop(0)
+            page = await self.send("GET", "/api/clips", params=query | ({"cursor": cursor} if cursor else {}))
+            found += page.json()["clips"]
+            cursor = page.json()["next"]
+        return found
+
+    async def listen(self, ready: asyncio.Event) -> None:
+        """Hears what the others do: how long after an edit was sent."""
+        url = self.client.base_url
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(f"GET /api/stream HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode())
+        try:
+            while line := await reader.readline():
+                if line == b"event: hello\n":
+                    ready.set()
+                if line.startswith(b"data: ") and (edit := json.loads(line[6:]).get("edit")) in self.sent:
+                    self.waited["heard by others"].append((time.monotonic() - self.sent[edit]) * 1000)
+        finally:
+            writer.close()
+
+    async def decide(self, clip: dict, chance: random.Random, since: float) -> None:
         command = chance.choice(("approve", "approve", "skip", "tag", "note", "split"))
         middle = (clip["start_frame"] + clip["end_frame"]) // 2
         if command == "split" and middle == clip["start_frame"]:
             command = "skip"
         more = {"tag": {"add": ["x"]}, "note": {"note": "x"}, "split": {"at": middle}}.get(command, {})
-        answer = await client.post(
-            f"/api/videos/{clip['video_id']}/edits",
-            json={"command": command, "clips": [clip["id"]], "versions": [clip["version"]], **more},
-        )
-        seen[str(answer.status_code)] = seen.get(str(answer.status_code), 0) + 1
-        if answer.status_code == 200 and answer.json()["edit"] and chance.random() < 0.1:
-            await client.post(f"/api/edits/{answer.json()['edit']['id']}/undo")
-        await asyncio.sleep(max(0.0, pause - (time.monotonic() - begun)))
+        path, key = f"/api/videos/{clip['video_id']}/edits", chance.randbytes(12).hex()
+        self.sent[str(derived_id("edit", clip["video_id"], key))] = time.monotonic()
+        body = {
+            "command": command,
+            "clips": [clip["id"]],
+            "versions": [clip["version"]],
+            "idempotency_key": key,
+            **more,
+        }
+        answer = await self.send("POST", path, since, json=body)
+        edit = answer.json()["edit"] if answer.status_code == 200 else None
+        if edit and chance.random() < 0.1:
+            await self.send("POST", f"/api/edits/{edit['id']}/undo")
+
+    async def review(self, number: int, clips: list[dict], begun: float, seconds: float, rate: float) -> None:
+        """One person: decisions at a steady pace, whether or not the last was answered, and a look at the queue now and then."""
+        chance = random.Random(number)
+        if not rate:
+            while clips and time.monotonic() < begun + seconds:
+                await self.decide(clips.pop(0), chance, time.monotonic())
+            return
+        async with asyncio.TaskGroup() as group:
+            for turn in range(int(seconds * rate)):
+                due = begun + (turn + chance.random()) / rate
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                group.create_task(self.decide(clips[turn], chance, due))
+                if (turn + number) % 20 == 0:
+                    group.create_task(self.send("GET", "/api/videos", params={"limit": 50}))
+                    query = {"state": "pending_review", "order": "uncertain", "limit": 100}
+                    group.create_task(self.send("GET", "/api/clips", params=query))
 
 
-async def _people(address: str, reviewers: int, seconds: float, pause: float) -> dict:
-    seen: dict = {}
-    until = time.monotonic() + seconds
-    limits = httpx.Limits(max_connections=reviewers, max_keepalive_connections=reviewers)
+async def _people(address: str, reviewers: int, seconds: float, rate: float) -> dict:
+    limits = httpx.Limits(max_connections=5 * reviewers, max_keepalive_connections=4 * reviewers)
     async with httpx.AsyncClient(base_url=address, limits=limits, timeout=30) as client:
-        await asyncio.gather(*(_person(client, number, until, pause, seen) for number in range(reviewers)))
-    return seen
+        people = People(client)
+        each = int(seconds * (rate or 30)) + 1
+        clips = await people.queue(reviewers * each)
+        ready = [asyncio.Event() for _ in range(reviewers)]
+        listeners = [asyncio.create_task(people.listen(event)) for event in ready]
+        await asyncio.gather(*(event.wait() for event in ready))
+        begun = time.monotonic()
+        await asyncio.gather(*(people.review(n, clips[n::reviewers], begun, seconds, rate) for n in range(reviewers)))
+        took = time.monotonic() - begun
+        await asyncio.sleep(0.5)
+        for listener in listeners:
+            listener.cancel()
+        await asyncio.gather(*listeners, return_exceptions=True)
+    return {"seen": people.seen, "took": took, "waited": people.waited}
 
 
 if __name__ == "__main__":

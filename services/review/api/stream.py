@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.15
+GATHER_SECONDS = 0.025
+"""The least time between two looks, so that edits that come thick are told together."""
 HEARTBEAT_SECONDS = 15.0
 PAGE = 500
 MOST_WAITING = 20_000
@@ -153,6 +155,7 @@ class Feed:
             if news:
                 self._tell(news)
             if not is_full:
+                await asyncio.sleep(GATHER_SECONDS)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self._poked.wait()
