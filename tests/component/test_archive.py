@@ -6,11 +6,20 @@ the batch call a real S3 server behind a proxy that misbehaves.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -359,3 +368,95 @@ def test_entries_tell_sizes_and_ages(wayward, tmp_path):
         (entry,) = store.entries("entries/")
         assert (entry.key, entry.size) == ("entries/a", 3)
         assert entry.modified.tzinfo is not None
+
+
+# What real kills leave
+
+
+class Killable:
+    """The export service as a process of its own, which may be killed, or a child of it, and started again."""
+
+    def __init__(self, settings) -> None:
+        told = {f"HEATERS_{name.upper()}": str(value) for name, value in settings.items()}
+        self._environment = {**os.environ, **told}
+        self._process = None
+        self.killed = Counter()
+
+    def start(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "services.export"],
+                env=self._environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def kill(self, part: str) -> bool:
+        """SIGKILL for the service, or for a child of it that is at work; whether there was one."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            service = psutil.Process(self._process.pid)
+            at_work = service.children(recursive=True)
+            if at_work:
+                (service if part == "service" else at_work[-1]).kill()
+                self.killed[part] += 1
+                return True
+        return False
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.mark.scaled
+@pytest.mark.timeout(900)  # Under --full: forty kills, and what each costs.
+async def test_archiving_under_real_kills_leaves_no_orphan_and_takes_nothing_that_lives(
+    servers, broker, tmp_path, scale
+):
+    many, kills = scale(8, 120), scale(4, 40)
+    chance = random.Random(7)
+    own = {**servers.settings(broker.address), "worker_lease": "PT3S", "worker_retry_base": "PT0.1S"}
+    own |= {"temp_dir": tmp_path / "scratch", "poll_interval": "PT0.5S", "min_free_bytes": 0}
+    for schema in ("ingest", "export", "embed", "review"):
+        migrations.upgrade(own["database_url"], schema)
+    store = S3Store(ChassisSettings(**own))
+    store.ensure_bucket()
+    video = uuid4()
+    clips = [derived_id("clip", number) for number in range(2 * many)]
+    async with service("export", own) as export:
+        await hear(export, review_events.proxied(video))
+        await hear(export, review_events.mastered(video))
+        for clip in clips:
+            await hear(export, approved(video, clip))
+        bundles = await make(export, "export", store, ["video.mp4", "captions.vtt", "manifest.json"])
+        for clip in clips[::2]:
+            await hear(export, archived(video, clip))
+    with connect(own["database_url"]) as connection:
+
+        def left() -> int:
+            query = "SELECT count(*) AS pieces FROM export.work WHERE kind = 'clean' AND state <> 'done'"
+            return connection.execute(query).fetchone()["pieces"]
+
+        assert left() == many
+        killable = Killable(own)
+        parts = ["service" if number % 4 == 3 else "child" for number in range(kills)]
+        deadline = time.monotonic() + 300 + 10 * kills
+        try:
+            while left():
+                assert time.monotonic() < deadline, f"{left()} of {many} are left after {killable.killed}"
+                killable.start()
+                await asyncio.sleep(chance.uniform(0.05, 1.0))
+                if parts and killable.kill(parts[0]):
+                    parts.pop(0)
+        finally:
+            killable.stop()
+        assert killable.killed["child"] >= kills // 4
+        assert killable.killed["service"] >= kills // 8
+        for number, clip in enumerate(clips):
+            assert set(store.list(f"clips/{clip}/")) == (set() if number % 2 == 0 else set(bundles[clip]))
+        found = audit.examine(connection, store, grace=timedelta(0))
+        assert (found.orphans, found.missing) == ((), ())
+        told = connection.execute(
+            "SELECT aggregateid FROM export.outbox WHERE type LIKE '%%cleaned%%' ORDER BY aggregateid"
+        ).fetchall()
+        assert [row["aggregateid"] for row in told] == sorted(str(clip) for clip in clips[::2])
