@@ -158,6 +158,37 @@ def test_a_stale_edit_is_refused_and_shows_how_things_stand(pages, site, numbers
     assert states(site, video)[0] == "review_skipped"
 
 
+def test_eight_tabs_share_one_stream_and_another_takes_it_over(page, site, numbers):
+    video = site.video(numbers, [100, 200], "Tabs")
+    asked = []
+    page.context.on("request", lambda request: asked.append(request) if request.url.endswith("/api/stream") else None)
+    tabs = [page, *(page.context.new_page() for _ in range(7))]
+    for tab in tabs:
+        open_review(tab, video)
+    assert len(asked) == 1
+
+    def approve(place: int, among: list) -> None:
+        clip = clips_of(site, video)[place]
+        site.post(
+            f"/api/videos/{video}/edits",
+            {
+                "command": "approve",
+                "clips": [clip["id"]],
+                "versions": [clip["version"]],
+                "idempotency_key": f"tabs {video} {place}",
+            },
+        )
+        for tab in among:
+            wait_for(
+                tab, f"() => document.querySelector('[data-clip=\"{clip['id']}\"]').innerText.includes('approved')"
+            )
+
+    approve(0, tabs)
+    tabs.pop(0).close()
+    approve(1, tabs)
+    assert len(asked) == 2
+
+
 def test_a_restart_of_the_service_loses_no_decision(page, site, numbers):
     video = site.video(numbers, list(range(30, 300, 30)), "Restart")
     open_review(page, video)

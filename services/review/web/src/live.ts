@@ -5,6 +5,7 @@ import { effect } from "@preact/signals";
 import { board, link, lookAgain, needsToken, news, openVideo, route } from "./store";
 
 const GATHER_MS = 15;
+const SHARED = "heaters-stream";
 
 export function listen(): void {
   const clips = new Map<string, Set<string>>();
@@ -37,22 +38,17 @@ export function listen(): void {
   };
   const soon = (ms: number) => (timer ??= setTimeout(flush, ms));
 
-  let source: EventSource | null = null;
-  let tries = 0;
-  const connect = () => {
-    source?.close();
-    source = new EventSource("/api/stream");
-    source.addEventListener("hello", () => {
-      const returned = link.value === "lost";
+  const hear = ({ kind, data }: Word) => {
+    if (kind === "lost") link.value = "lost";
+    else if (kind === "hello") {
+      const missed = link.value === "lost" || data === "after a gap";
       link.value = "live";
-      tries = 0;
-      if (returned && board.value) {
+      if (missed && board.value) {
         videos.add(board.value.video.id);
         soon(GATHER_MS);
       }
-    });
-    source.addEventListener("change", (event) => {
-      const told = JSON.parse((event as MessageEvent<string>).data) as { video_id: string | null; clip_id: string | null };
+    } else if (kind === "change") {
+      const told = JSON.parse(data) as { video_id: string | null; clip_id: string | null };
       if (!told.video_id) return soon(200);
       if (told.clip_id) {
         const set = clips.get(told.video_id) ?? new Set();
@@ -60,21 +56,71 @@ export function listen(): void {
         clips.set(told.video_id, set);
       } else videos.add(told.video_id);
       return soon(GATHER_MS);
-    });
-    source.addEventListener("progress", (event) => {
-      const told = JSON.parse((event as MessageEvent<string>).data) as { video_id: string };
+    } else if (kind === "progress") {
+      const told = JSON.parse(data) as { video_id: string };
       const now = board.value;
       if (now && told.video_id === now.video.id && route.value.page !== "review") videos.add(told.video_id);
       soon(500);
+    }
+    return undefined;
+  };
+  let begun = false;
+  effect(() => {
+    if (needsToken.value || begun) return;
+    begun = true;
+    share(hear);
+  });
+}
+
+interface Word {
+  kind: "hello" | "change" | "progress" | "lost" | "who";
+  data: string;
+}
+
+/** One stream for all tabs of a browser, which opens only six connections to a server: a tab holds the lock and tells the others. */
+function share(hear: (word: Word) => unknown): void {
+  // Addresses that are not secure have no locks; a tab there has a stream of its own.
+  if (!navigator.locks) return stream(hear, false);
+  const channel = new BroadcastChannel(SHARED);
+  let leads = false;
+  let heard = false;
+  channel.onmessage = ({ data: word }: MessageEvent<Word>) => {
+    if (word.kind !== "who") {
+      heard = true;
+      hear(word);
+    } else if (leads && link.value !== "connecting") channel.postMessage({ kind: link.value === "live" ? "hello" : "lost", data: "" });
+  };
+  channel.postMessage({ kind: "who", data: "" });
+  void navigator.locks.request(SHARED, () => {
+    leads = true;
+    stream((word) => {
+      hear(word);
+      channel.postMessage(word);
+    }, heard);
+    return new Promise(() => {});
+  });
+}
+
+/** Tells what comes by a stream, which is opened anew for as long as it takes. */
+function stream(tell: (word: Word) => void, isSequel: boolean): void {
+  let source: EventSource | null = null;
+  let tries = 0;
+  let sequel = isSequel;
+  const connect = () => {
+    source?.close();
+    source = new EventSource("/api/stream");
+    source.addEventListener("hello", () => {
+      tell({ kind: "hello", data: sequel ? "after a gap" : "" });
+      sequel = false;
+      tries = 0;
     });
+    for (const kind of ["change", "progress"] as const) source.addEventListener(kind, (event) => tell({ kind, data: (event as MessageEvent<string>).data }));
     source.onerror = () => {
-      link.value = "lost";
+      tell({ kind: "lost", data: "" });
       if (source?.readyState === EventSource.CLOSED) setTimeout(connect, Math.min(5000, 300 * 2 ** tries++));
     };
   };
-  effect(() => {
-    if (!needsToken.value && !source) connect();
-  });
+  connect();
   addEventListener("online", () => link.value === "lost" && connect());
   addEventListener("pagehide", () => source?.close());
 }
