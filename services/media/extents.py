@@ -6,7 +6,8 @@ whoever reads frames by address, and ``container_file`` for a demuxer that wants
 windows, sound that lies between them included, and both views are served from these. A frame that nobody wants is never
 fetched: the container's view has zeros in its place, which a demuxer passes over on its way to the sound.
 
-Bounded: windows that wait for the other view take at most ``_MOST_HELD`` bytes. Safe to use from several threads.
+Bounded: windows that wait for the reader of frames take at most ``_MOST_HELD`` bytes; what he has passed is freed but for its
+sound. Safe to use from several threads.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ class Extents:
         window = self._window_at(start)
         if window is not None and end <= self._windows[window][1]:
             begin = self._windows[window][0]
-            return self._window(window)[start - begin : end - begin]
+            data = self._window(window)[start - begin : end - begin]
+            self._drop_before(window)
+            return data
         return self._read(start, end)
 
     def _sparse(self, start: int, end: int) -> bytes:
@@ -163,6 +166,11 @@ class Extents:
                 self._held_bytes -= len(self._held.popitem(last=False)[1])
         self._held.move_to_end(number)
         return held
+
+    def _drop_before(self, number: int) -> None:
+        """Frees what the reader of frames, who goes through the file in order, has behind him."""
+        for passed in [each for each in self._held if each < number]:
+            self._held_bytes -= len(self._held.pop(passed))
 
     def _keep_gaps(self, number: int) -> None:
         """Keeps the sound of a window longer than its frames: clips that overlap read it again a little later."""

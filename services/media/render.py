@@ -12,6 +12,7 @@ versions give the same bytes; a misspelt codec option is an error; a clip that f
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -72,6 +73,10 @@ ENCODER_BYTES = {"libx264": 150, "libx265": 215, "libsvtav1": 250, "ffv1": 36, "
 """Bytes that an encoder takes for each pixel of its pictures: the growth of a process, measured at 1280x720 with noise."""
 
 
+_MOST_UNFREED = 200_000_000
+"""Bytes of ended encoders that may stay behind until they are looked for, which takes some hundredths of a second."""
+
+
 def encoder_bytes(profile: Profile, width: int, height: int) -> int:
     """About how much memory the encoder of a rendition takes; pictures may be smaller, never larger, than the source's."""
     return ENCODER_BYTES.get(profile.video.encoder, max(ENCODER_BYTES.values())) * width * height
@@ -84,7 +89,7 @@ class Budget:
     pictures: PictureLimits = field(default_factory=PictureLimits)
     sound: SoundLimits = field(default_factory=SoundLimits)
     closing: int = 1
-    encoder_memory: int = 1_000_000_000
+    encoder_memory: int = 400_000_000
     """Bytes that the encoders open at once may take, by ``encoder_bytes``; one clip is always rendered."""
 
 
@@ -143,7 +148,7 @@ def render(
                 for place in failed:
                     yield place, error
         while state.closing:
-            yield state.closing.popleft().result()
+            yield state.next_result()
     finally:
         for clip in (*state.opened, *state.closing):
             clip.abort()
@@ -159,11 +164,23 @@ class _State:
     idle_sounds: list[Sounds] = field(default_factory=list)
     chains: Chains = field(default_factory=Chains)
     later: list[int] = field(default_factory=list)
+    unfreed: int = 0
 
     @property
     def memory(self) -> int:
         """Bytes that the encoders take which are open now."""
         return sum(clip.memory for clip in (*self.opened, *self.closing))
+
+    def next_result(self) -> tuple[int, Rendered | HeatersError]:
+        """What became of the clip that has been closing for longest; waits for it."""
+        clip = self.closing.popleft()
+        outcome = clip.result()
+        self.unfreed += clip.memory
+        if self.unfreed >= _MOST_UNFREED:
+            # An encoder lives as long as its container, and the two in a ring that only the collector breaks.
+            self.unfreed = 0
+            gc.collect()
+        return outcome
 
 
 def _render_run(
@@ -189,7 +206,7 @@ def _render_run(
             while state.closing and (
                 len(state.closing) > budget.closing or state.memory + needs > budget.encoder_memory
             ):
-                yield state.closing.popleft().result()
+                yield state.next_result()
             if opened and state.memory + needs > budget.encoder_memory:
                 # It overlaps clips whose encoders leave no room: it gets a read of its own, after them.
                 state.later.append(place)
@@ -440,7 +457,11 @@ class _ClipPass:
             silent = tuple(self._sound.reader.holes)
             self._idle_sounds.append(self._sound.reader)
         self._close_spool()
-        return Rendered(self.frames, self._length, renditions, tuple(self._sidecars()), pictures, silent)
+        rendered = Rendered(self.frames, self._length, renditions, tuple(self._sidecars()), pictures, silent)
+        # Encoders take more memory than all else; nobody who still knows this clip may keep them.
+        self._writers.clear()
+        self._sound = self._asides = None
+        return rendered
 
     def _sidecars(self) -> Iterator[Sidecar]:
         cut = self._cut

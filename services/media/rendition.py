@@ -47,8 +47,8 @@ os.environ.setdefault("SVT_LOG", "1")
 SOUND_AHEAD = Fraction(1, 2)
 """Seconds by which the sound is encoded ahead of the pictures; more than any encoder holds back."""
 
-_LARGE_PIXELS, _LARGE_LOOKAHEAD = 2560 * 1440, "20"
-"""Of larger pictures x264 looks fewer frames ahead than its preset says: at 3840x2160 each costs about 24 MB."""
+_LARGE_PIXELS, _LARGE_LOOKAHEAD = 1920 * 1080, "20"
+"""Of pictures this large x264 looks fewer frames ahead than its preset says: at 1920x1080 each costs about 6 MB."""
 
 _QUEUED_PIXELS = 1 << 24
 
@@ -204,7 +204,7 @@ class Writer:
             # With as many frames as it reorders or fewer, the encoder gives decoding times that were never set.
             params.append(("bframes", "0"))
         options = encoding.encoder_options(more_params=params)
-        if encoding.encoder == "libx264" and self._chain.size[0] * self._chain.size[1] > _LARGE_PIXELS:
+        if encoding.encoder == "libx264" and self._chain.size[0] * self._chain.size[1] >= _LARGE_PIXELS:
             options.setdefault("rc-lookahead", _LARGE_LOOKAHEAD)
         if encoding.keyframe_seconds is not None:
             options["g"] = str(max(1, nearest(footage.rate * encoding.keyframe_seconds)))

@@ -15,7 +15,10 @@ from services.media.master import make_master
 from services.media.probe import probe
 from services.media.recipes import ReviewSettings
 from services.media.review_media import make_review_media
+from services.media.sidecars import Captions, caption_sidecars
+from services.media.subtitles import read_subtitles
 from tests.support.made_videos import make_video
+from tests.support.source_matrix import MATRIX
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -168,3 +171,31 @@ def test_the_choice_among_tracks_is_told() -> None:
     assert "Of 2 audio tracks" in told["media.audio_track_chosen"]
     alone = {finding.code for finding in probe(FIXTURES / "exo_av1_aac_1080x720.mp4").findings}
     assert not alone & told.keys()
+
+
+def test_subtitles_disturb_neither_pictures_nor_sound_and_keep_their_times(tmp_path: Path) -> None:
+    said = MATRIX["subtitled.mkv"]
+    made = {}
+    for name, subtitles in (("with", said["subtitles"]), ("without", None)):
+        folder = tmp_path / name
+        folder.mkdir()
+        source = make_video(folder / "source.mkv", **{**said, "subtitles": subtitles})
+        facts = probe(source)
+        made[name] = facts, make_review_media(source, facts, folder), make_master(source, facts, folder)
+    (facts, review, master), (_, plain_review, plain_master) = made["with"], made["without"]
+    assert review.proxy.read_bytes() == plain_review.proxy.read_bytes()
+    assert review.sound is not None
+    assert review.sound.audio.read_bytes() == plain_review.sound.audio.read_bytes()
+    assert master.path.read_bytes() == plain_master.path.read_bytes()
+    assert (review.frames, master.frames) == (40, 40)
+    with av.open(str(master.path)) as file:
+        assert [stream.type for stream in file.streams] == ["video", "audio"]
+    assert [(track.codec, track.text) for track in facts.subtitles] == [("subrip", True)]
+    (cues,) = read_subtitles(
+        tmp_path / "with" / "source.mkv", [track.index for track in facts.subtitles], facts.start
+    ).values()
+    vtt, srt = caption_sidecars([Captions("de", cues)], "clip", Fraction(12, 25), Fraction(30, 25))
+    # Frames 12 to 30: the first cue began before, the second goes on after.
+    assert b"00:00:00.000 --> 00:00:00.220\nGuten" in vtt.data
+    assert b"00:00:00.520 --> 00:00:00.720\nAuf Wiedersehen" in vtt.data
+    assert b"00:00:00,520 --> 00:00:00,720\nAuf Wiedersehen" in srt.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import random
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
+import services.media.render
 from contracts.errors import HeatersError, Permanent
 from contracts.values import FrameRange
 from services.media.decode import FrameSource
@@ -98,6 +100,21 @@ def test_encoders_open_at_once_stay_within_their_memory(source: Path, tmp_path: 
         assert decoded(outcome.renditions[0].path)[0] == list(range(wanted.frames.start, wanted.frames.end))
     assert (len(asked) > len(set(asked))) is twice
     assert set(asked) == set(range(10, 70))
+
+
+def test_the_encoders_of_ended_clips_are_freed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services.media.render, "_MOST_UNFREED", 1)
+    gc.collect()
+    gc.disable()
+    try:
+        alive = []
+        for _, outcome in render(footage_of(source), [cut(tmp_path, 20 * n, 20 * n + 20) for n in range(8)]):
+            assert isinstance(outcome, Rendered), outcome
+            alive.append(sum(isinstance(each, av.VideoCodecContext) and each.is_encoder for each in gc.get_objects()))
+    finally:
+        gc.enable()
+    # The last clip's, and those of the ones that are being rendered meanwhile.
+    assert max(alive) <= 2, alive
 
 
 def test_clicks_stay_with_their_flashes_within_a_millisecond(source: Path, tmp_path: Path) -> None:

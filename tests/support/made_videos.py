@@ -6,13 +6,16 @@ rotation back and forth, and tone mapping.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
 
 from services.media.scheduling import wait_turns
 
@@ -97,8 +100,11 @@ def make_video(
     audio_hole: tuple[Fraction, Fraction] | None = None,
     sample_rate: int = 48_000,
     layout: str = "stereo",
+    subtitles: str | None = None,
 ) -> Path:
     """Writes a video whose frame n carries n. ``colour`` is (range, space, primaries, transfer) in code points.
+
+    ``subtitles`` is the text of an SRT file, which becomes a track of its own.
 
     ``audio`` names a codec: clicks of one sample height lie at every half second from ``audio_start`` on. It is given
     blocks of ``audio_block`` samples, or of those sizes in turn; what lies in ``audio_hole`` (seconds) is left out.
@@ -128,9 +134,20 @@ def make_video(
             seconds = audio_seconds or (times[-1] - times[0]) * timebase + 1 / rate
             blocks = [audio_block] if isinstance(audio_block, int) else audio_block
             packets += _sound_packets(sound, audio_start, seconds, sample_rate, layout, blocks, audio_hole)
-        for packet in sorted(packets, key=lambda each: each.dts * Fraction(each.time_base)):
+        words = list(_subtitle_packets(output, subtitles)) if subtitles is not None else []
+        for packet in sorted([*packets, *words], key=lambda each: each.dts * Fraction(each.time_base)):
             output.mux(packet)
     return path
+
+
+def _subtitle_packets(output: OutputContainer, text: str) -> Iterator[Packet]:
+    with av.open(io.BytesIO(text.encode()), format="srt") as file:
+        track = output.add_stream_from_template(file.streams.subtitles[0])
+        track.metadata["language"] = "ger"
+        for packet in file.demux():
+            if packet.dts is not None:
+                packet.stream = track
+                yield packet
 
 
 def clicks(samples: int, sample_rate: int, channels: int) -> np.ndarray:

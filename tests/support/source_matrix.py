@@ -16,6 +16,8 @@ _RANDOM = random.Random(3)
 IRREGULAR = np.cumsum([0] + [_RANDOM.choice([1, 3, 40, 41, 900, 2000]) for _ in range(59)]).tolist()
 QUIET_265 = {"x265-params": "log-level=none:bframes=4:keyint=20"}
 NTSC = Fraction(30_000, 1001)
+SUBTITLES = "1\n00:00:00,200 --> 00:00:00,700\nGuten <i>Tag</i>\n\n2\n00:00:01,000 --> 00:00:04,000\nAuf Wiedersehen\n"
+"""The second cue reaches past the video's end."""
 
 MATRIX: dict[str, dict[str, Any]] = {
     "b_frames.mp4": {"options": {"bf": "3", "g": "20"}},
@@ -51,6 +53,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     "av1.mp4": {"codec": "libsvtav1", "pixel_format": "yuv420p10le", "options": {"preset": "8", "crf": "18"}},
     "no_times.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
     "hidden_frames.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16"}, "frames": 80},
+    "subtitled.mkv": {"audio": "aac", "options": {"bf": "2"}, "subtitles": SUBTITLES},
     "one_frame.mp4": {"frames": 1},
 }  # fmt: skip
 
