@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from services.review.api.editing import add_editing
+from services.review.api.examples import add_examples
 from services.review.api.guard import Doorkeeper, Guard
 from services.review.api.interchange import add_interchange
 from services.review.api.media import add_media
@@ -51,4 +52,5 @@ def create_api(runtime: Runtime) -> ASGIApp:
     add_search(app, runtime)
     add_uploads(app, runtime)
     app.mount("/", Pages())
+    add_examples(app)
     return Guard(app, runtime, door)

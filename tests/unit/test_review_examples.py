@@ -1,0 +1,40 @@
+"""The OpenAPI document shows an example of every body that is sent and of the answers met most, each valid by its model."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.chassis.runtime import open_runtime
+from services.review.api import create_api, operations, sessions, shapes, uploads
+from services.review.api.examples import EXAMPLES
+from services.review.app import STAGE
+from services.review.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def document():
+    runtime = open_runtime(STAGE, Settings())
+    return create_api(runtime)._app.openapi()
+
+
+def bodies(document):
+    for path, operations_of_path in document["paths"].items():
+        for operation in operations_of_path.values():
+            for kind, body in operation.get("requestBody", {}).get("content", {}).items():
+                if kind == "application/json" and not path.startswith("/api/profiles/"):
+                    schema = body["schema"]
+                    reference = schema.get("$ref") or schema["anyOf"][0]["$ref"]
+                    yield reference.rpartition("/")[2]
+
+
+def test_every_body_has_an_example(document):
+    named = set(bodies(document))
+    assert len(named) > 10
+    assert [name for name in named if not document["components"]["schemas"][name].get("examples")] == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_valid_by_its_model(name):
+    (model,) = {getattr(room, name) for room in (shapes, sessions, operations, uploads) if hasattr(room, name)}
+    told = model.model_validate(EXAMPLES[name]).model_dump(mode="json", exclude_unset=True)
+    assert told.keys() == EXAMPLES[name].keys()
