@@ -4,65 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from fractions import Fraction
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
 
 from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone, ClipMastered
-from contracts.events.v1.video import Proxy, VideoMastered, VideoProxied
-from contracts.values import FrameRange, MasteringPolicy, MediaFacts, ObjectRef, Options, VideoFacts
-from services.chassis import migrations
-from services.chassis.runtime import open_runtime
+from contracts.events.v1.video import VideoMastered
+from contracts.values import FrameRange, MasteringPolicy
 from services.export.app import STAGE
 from services.export.domain import ExportInput
-from services.export.settings import Settings
-
-TRACE = f"00-{'ab' * 16}-{'cd' * 8}-01"
+from tests.support.hearing import TRACE, hear, migrated, opened, proxied, ref, said, work
 
 
 @pytest.fixture(scope="module")
-def settings(servers) -> Settings:
-    settings = Settings(**servers.settings("127.0.0.1:9"))
-    migrations.upgrade(settings.database_url.get_secret_value(), "export")
-    return settings
+def settings(servers):
+    return migrated(STAGE, servers)
 
 
 @pytest.fixture
 async def runtime(settings):
-    runtime = open_runtime(STAGE, settings)
-    yield runtime
-    await runtime.engine.dispose()
-
-
-async def hear(runtime, event, traceparent=""):
-    async with runtime.transaction() as ledger:
-        ledger.traceparent = traceparent
-        await STAGE.routes.handlers[type(event)](event, ledger)
-
-
-async def work(runtime, video):
-    async with runtime.transaction() as ledger:
-        query = text("SELECT * FROM work WHERE video_id = :video ORDER BY kind, dedupe_key")
-        return (await ledger.session.execute(query, {"video": video})).all()
-
-
-def ref(name):
-    return ObjectRef(key=name, size=1, sha256="a" * 64)
-
-
-def proxied(video, policy=MasteringPolicy.EAGER):
-    facts = VideoFacts(
-        stream_index=0, codec="h264", width=2, height=2, pixel_format="yuv420p", rate=Fraction(25),
-        timebase=Fraction(1, 25), packets=100,
-    )  # fmt: skip
-    return VideoProxied(
-        video_id=video, title="t", options=Options(mastering=policy), source=ref("s"), frames=100, rate=Fraction(25),
-        duration=Fraction(4), index=ref("i"), features=ref("f"),
-        proxy=Proxy(key="p", size=1, sha256="b" * 64, codec="avc1.42c01f", width=48, height=28),
-        media=MediaFacts(container="mp4", duration=Fraction(4), video=facts),
-    )  # fmt: skip
+    async with opened(STAGE, settings) as runtime:
+        yield runtime
 
 
 def mastered(video):
@@ -74,10 +36,6 @@ def mastered(video):
         index=ref("mi"),
         frames_sha256="c" * 64,
     )
-
-
-def said(video, clip, version):
-    return {"video_id": video, "clip_id": clip, "edit_id": UUID(int=version), "version": version, "by": "me"}
 
 
 def approved(video, clip, version=2):

@@ -4,52 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
 
 from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone
 from contracts.values import FrameRange, MasteringPolicy
-from services.chassis import migrations
-from services.chassis.runtime import open_runtime
 from services.preprocess.app import STAGE
 from services.preprocess.domain import PartInput
-from services.preprocess.settings import Settings
-from tests.component.test_export_waits_for_both import proxied
+from tests.support.hearing import TRACE, hear, migrated, opened, proxied, said, work
 
-TRACE = f"00-{'ab' * 16}-{'cd' * 8}-01"
 APPROVED = MasteringPolicy.APPROVED
 
 
 @pytest.fixture(scope="module")
-def settings(servers) -> Settings:
-    settings = Settings(**servers.settings("127.0.0.1:9"))
-    migrations.upgrade(settings.database_url.get_secret_value(), "preprocess")
-    return settings
+def settings(servers):
+    return migrated(STAGE, servers)
 
 
 @pytest.fixture
 async def runtime(settings):
-    runtime = open_runtime(STAGE, settings)
-    yield runtime
-    await runtime.engine.dispose()
-
-
-async def hear(runtime, event, traceparent=""):
-    async with runtime.transaction() as ledger:
-        ledger.traceparent = traceparent
-        await STAGE.routes.handlers[type(event)](event, ledger)
-
-
-async def work(runtime, video):
-    async with runtime.transaction() as ledger:
-        query = text("SELECT * FROM work WHERE video_id = :video ORDER BY kind, dedupe_key")
-        return (await ledger.session.execute(query, {"video": video})).all()
-
-
-def said(video, clip, version):
-    return {"video_id": video, "clip_id": clip, "edit_id": UUID(int=version), "version": version, "by": "me"}
+    async with opened(STAGE, settings) as runtime:
+        yield runtime
 
 
 def approved(video, clip, version=2, start=0):
