@@ -102,13 +102,23 @@ class ClipFacts(Value):
         return self.approval is not None and self.approved > self.approval_undone and not self.is_archived
 
     @property
+    def wanted_since(self) -> int:
+        """The version since which the clip's files are wanted, if they are."""
+        return max(self.approved, self.archive_undone)
+
+    @property
+    def unwanted_since(self) -> int:
+        """The version since which they are not, if they are not."""
+        return self.archived if self.is_archived else self.approval_undone
+
+    @property
     def part(self) -> Part | None:
         """The master of the clip's frames, if there is one that was made since the clip is wanted.
 
         An earlier one is gone: archiving a clip deletes what was made for it.
         """
         made = self.mastered
-        if self.approval is None or made is None or made.version < max(self.approved, self.archive_undone):
+        if self.approval is None or made is None or made.version < self.wanted_since:
             return None
         if made.frames != self.approval.frames:
             return None
@@ -125,6 +135,10 @@ class ExportInput(Value):
     tags: tuple[Tag, ...] = ()
     profiles: tuple[ProfileName, ...]
     footage: Footage
+    wanted: Annotated[
+        int | None,
+        Field(ge=1, description="The clip's version since which it is wanted; its files are the same for any."),
+    ] = None
     documents: Annotated[
         tuple[Profile, ...], Field(description="The profiles as they stood when the work began; empty before that.")
     ] = ()
@@ -145,7 +159,7 @@ class ExportInput(Value):
     def recipe(self, profile: str) -> str:
         """Twelve digits that differ whenever the bundle's bytes may."""
         said = {
-            "clip": self.model_dump(mode="json", exclude={"profiles", "video_id", "documents", "watermark"}),
+            "clip": self.model_dump(mode="json", exclude={"profiles", "video_id", "documents", "watermark", "wanted"}),
             "profile": self.profile(profile).fingerprint(),
             "tools": tools(),
         }
@@ -165,7 +179,7 @@ class ExportResult(Value):
 
 
 class CleanInput(Value):
-    """One archived clip whose objects are to go; ``version`` tells one archiving from a later one."""
+    """One clip whose objects are to go; ``version`` is the clip's since which they are unwanted."""
 
     video_id: UUID
     clip_id: UUID
@@ -271,6 +285,7 @@ def due(clip: ClipFacts, footage: Footage | None, policy: MasteringPolicy) -> Ex
         tags=approval.tags,
         profiles=approval.profiles,
         footage=footage,
+        wanted=clip.wanted_since or None,
     )
 
 
@@ -297,6 +312,7 @@ def succeeded(order: ExportInput, run: int, result: ExportResult) -> Sequence[Ev
             video_id=order.video_id,
             clip_id=order.clip_id,
             run=run,
+            wanted=order.wanted,
             frames=order.frames,
             title=order.title,
             tags=order.tags,
@@ -323,4 +339,5 @@ def marker(order: ExportInput) -> str:
 
 def cleaned(order: CleanInput, _run: int, result: CleanResult) -> Sequence[Event]:
     """Everything made from the clip is gone."""
-    return (ClipCleaned(video_id=order.video_id, clip_id=order.clip_id, objects=result.objects),)
+    unwanted = order.version or None
+    return (ClipCleaned(video_id=order.video_id, clip_id=order.clip_id, unwanted=unwanted, objects=result.objects),)

@@ -36,7 +36,10 @@ async def accept_mastered_video(event: VideoMastered, ledger: Ledger) -> None:
 
 @routes.on(ClipApproved, ClipArchived, ClipEditUndone)
 async def accept_decision(event: ClipApproved | ClipArchived | ClipEditUndone, ledger: Ledger) -> None:
-    """Remembers what was decided of a clip; queues or withdraws its export, and queues the cleaning of an archived one."""
+    """Remembers what was decided of a clip; queues or withdraws its export.
+
+    What was made of a clip that is archived now, or whose approval was taken back, is cleaned away.
+    """
     await store.lock_video(ledger.session, event.video_id)
     known = await store.known_clip(ledger.session, event.clip_id)
     facts = heard(known.facts, event)
@@ -47,15 +50,16 @@ async def accept_decision(event: ClipApproved | ClipArchived | ClipEditUndone, l
     withdrawn = 0
     if not facts.is_wanted:
         withdrawn = await ledger.cancel(clip_id=event.clip_id, kinds=(EXPORT.kind,))
-    if facts.is_archived:
+    made = () if facts.is_wanted else await ledger.keys_made(event.clip_id, EXPORT)
+    if facts.is_archived or made:
         order = CleanInput(
             video_id=event.video_id,
             clip_id=event.clip_id,
-            version=facts.archived,
+            version=facts.unwanted_since,
             settle_seconds=SETTLE_SECONDS if withdrawn else 0,
-            keys=await ledger.keys_made(event.clip_id, EXPORT),
+            keys=made,
         )
-        key = f"clean:{event.clip_id}:{facts.archived}"
+        key = f"clean:{event.clip_id}:{order.version}"
         await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id)
     else:
         await ledger.cancel(clip_id=event.clip_id, kinds=(CLEAN.kind,))

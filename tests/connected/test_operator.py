@@ -223,3 +223,16 @@ def test_a_submitted_file_goes_on_from_the_parts_that_have_arrived(stack, tmp_pa
     assert found.json()["error"] is None
     (source,) = [key for key in stack.store().list(f"videos/{video_id}/source/") if digest in key]
     assert stack.store().get_bytes(source) == data
+
+
+def test_an_approval_undone_after_its_export_takes_away_all_that_was_made(stack, video):
+    clip, store = video["clips"][0]["id"], stack.store()
+
+    def shown():
+        return httpx.get(f"{stack.url('review')}/api/clips/{clip}", timeout=30).json()
+
+    assert len(list(store.list(f"clips/{clip}/"))) > 5
+    httpx.post(f"{stack.url('review')}/api/edits/{shown()['last_edit']}/undo", timeout=30).raise_for_status()
+    stack.wait(lambda: shown()["is_virtual"], what="the cleaning", timeout=60)
+    assert (shown()["state"], shown()["deliverables"]) == ("pending_review", [])
+    stack.wait(lambda: not list(store.list(f"clips/{clip}/")), what="an empty folder", timeout=60)

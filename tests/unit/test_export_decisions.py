@@ -172,4 +172,4 @@ def test_events_carry_what_comes_next_needs():
     cleaning = CleanInput(video_id=VIDEO, clip_id=CLIP, version=4)
     assert CLEAN.started(cleaning, 1) == ()
     (gone,) = CLEAN.succeeded(cleaning, 1, CleanResult(objects=9))
-    assert gone == ClipCleaned(video_id=VIDEO, clip_id=CLIP, objects=9)
+    assert gone == ClipCleaned(video_id=VIDEO, clip_id=CLIP, unwanted=4, objects=9)

@@ -1,5 +1,6 @@
 """Every state of a clip meets every event about it; the table below is the specification."""
 
+import itertools
 from uuid import UUID
 
 import pytest
@@ -116,6 +117,18 @@ def test_events_of_other_clips_and_of_videos_are_refused_by_name():
         evolve(facts, created(UUID(int=999)))
     with pytest.raises(Refused, match="another clip"):
         evolve(facts, accepted())
+
+
+def test_a_clip_exported_anew_after_it_was_cleaned_is_physical_whatever_was_heard_first():
+    said = work_events()
+    first, second = (said["exported"].model_copy(update={"wanted": version}) for version in (2, 4))
+    cleaned = said["cleaned"].model_copy(update={"unwanted": 3})
+    for events, is_virtual in (((first, cleaned), True), ((first, cleaned, second), False)):
+        for order in itertools.permutations(events):
+            facts = folded(*APPROVED)
+            for event in order:
+                facts = evolve(facts, event)
+            assert facts.is_virtual is is_virtual
 
 
 def test_a_clip_is_physical_from_its_export_until_it_is_cleaned():

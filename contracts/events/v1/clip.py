@@ -191,6 +191,10 @@ class ClipExported(ClipEvent):
     TYPE: ClassVar[str] = "heaters.clip.exported.v1"
 
     run: Run = 1
+    wanted: Annotated[
+        int | None,
+        Field(ge=1, description="The clip's version since which these files were wanted, where that is known."),
+    ] = None
     frames: FrameRange
     title: Title
     tags: tuple[Tag, ...] = ()
@@ -263,8 +267,14 @@ class ClipEmbeddingFailed(ClipEvent):
 
 
 class ClipCleaned(ClipEvent):
-    """Everything made from an archived clip is gone."""
+    """Everything made from a clip that was archived, or is no longer approved, is gone."""
 
     TYPE: ClassVar[str] = "heaters.clip.cleaned.v1"
 
+    unwanted: Annotated[
+        int | None,
+        Field(
+            ge=1, description="The clip's version since which its files were unwanted; what was wanted later is there."
+        ),
+    ] = None
     objects: Annotated[int, Field(ge=0, description="Objects deleted or found gone.")]

@@ -192,7 +192,11 @@ class Facts(Value):
     @property
     def is_virtual(self) -> bool:
         """Whether the clip is a record only, without delivered files."""
-        return self.exported is None or self.cleaned is not None
+        if self.exported is None:
+            return True
+        if self.cleaned is None:
+            return False
+        return self.cleaned.unwanted is None or self.cleaned.unwanted > (self.exported.wanted or 0)
 
     def latest(self, *verbs: Verb) -> Decision | None:
         """The newest standing decision of these kinds."""
@@ -334,7 +338,7 @@ def status(facts: Facts) -> ClipState:
     if facts.latest(Verb.SUPERSEDE):
         return ClipState.SUPERSEDED
     if facts.latest(Verb.ARCHIVE):
-        return ClipState.CLEANED if facts.cleaned else ClipState.REVIEW_ARCHIVED
+        return ClipState.CLEANED if facts.cleaned and facts.is_virtual else ClipState.REVIEW_ARCHIVED
     verdict = facts.latest(Verb.APPROVE, Verb.SKIP)
     if verdict is None:
         return ClipState.PENDING_REVIEW

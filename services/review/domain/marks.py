@@ -65,7 +65,7 @@ def furthest(old: Mark | None, new: Mark) -> Mark:
 
 
 def winner(old: EventT | None, new: EventT) -> EventT:
-    """The event that counts of two of one type: the later run's, and between equals a fixed choice."""
+    """The event that counts of two of one type: that of the later decision or run, and between equals a fixed choice."""
     return new if old is None else max(old, new, key=_event_order)
 
 
@@ -78,5 +78,6 @@ def _mark_order(mark: Mark) -> tuple[bool, int, int, str]:
     return mark.succeeded, mark.run, mark.outcome, canonical(mark)
 
 
-def _event_order(event: Event) -> tuple[int, str]:
-    return getattr(event, "run", 1), canonical(event)
+def _event_order(event: Event) -> tuple[int, int, str]:
+    decided = getattr(event, "wanted", None) or getattr(event, "unwanted", None) or 0
+    return decided, getattr(event, "run", 1), canonical(event)
