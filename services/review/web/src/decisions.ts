@@ -71,7 +71,7 @@ export function edit(command: string, targets: Clip[], more: Record<string, unkn
   const owner = video.duplicate_of ?? video.id;
   return send({
     path: `/api/videos/${owner}/edits`,
-    body: { command, clips: targets.map((clip) => clip.id), versions: targets.map((clip) => clip.version), ...more, idempotency_key: freshKey() },
+    body: { command, clips: targets.map((clip) => clip.id), versions: targets.map(leftAt), ...more, idempotency_key: freshKey() },
     video: video.id,
     clips: targets.map((clip) => clip.id),
     to: SHOWN_AT_ONCE[command] ?? null,
@@ -107,6 +107,7 @@ async function deliver(decision: Decision): Promise<EditResult | null> {
       try {
         const result = await call<EditResult>(decision.path, { json: decision.body });
         batch(() => {
+          noteVersions(decision, result.clips);
           takeClips(result.clips);
           forget(decision);
           if (result.edit) {
@@ -134,6 +135,23 @@ async function deliver(decision: Decision): Promise<EditResult | null> {
   } finally {
     sending -= 1;
   }
+}
+
+/** Which version this page's own decisions made of which, by clip and version. */
+const made = new Map<string, number>();
+
+function noteVersions({ clips, body }: Decision, results: Clip[]): void {
+  const versions = (body.versions ?? []) as number[];
+  for (const { id, version } of results) {
+    const before = versions[clips.indexOf(id)];
+    if (before !== undefined && before !== version) made.set(`${id}/${before}`, version);
+  }
+}
+
+/** The version that this page's own decisions have left of a clip as somebody saw it: a question may be answered long after it was put. */
+function leftAt({ id, version }: Clip): number {
+  const next = made.get(`${id}/${version}`);
+  return next === undefined ? version : leftAt({ id, version: next } as Clip);
 }
 
 /** Waits for this page's earlier decisions over the same clips; whether there were any. */

@@ -91,9 +91,11 @@ function Stage() {
 function Degraded() {
   return (
     <p class="banner" role="status">
-      {window.isSecureContext
-        ? "This browser has no WebCodecs: frames are exact when paused, and playing is only nearly so."
-        : "This address is not secure, so the browser gives no exact player: frames are exact when paused, playing is only nearly so. Use https, or a tunnel to localhost."}
+      {typeof VideoDecoder === "function"
+        ? "This browser has no decoder for H.264: frames are exact when paused, but nothing plays. Firefox on Linux takes it from the system's libavcodec; install that."
+        : window.isSecureContext
+          ? "This browser has no WebCodecs: frames are exact when paused, and playing is only nearly so."
+          : "This address is not secure, so the browser gives no exact player: frames are exact when paused, playing is only nearly so. Use https, or a tunnel to localhost."}
     </p>
   );
 }
