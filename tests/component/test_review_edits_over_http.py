@@ -6,8 +6,10 @@ import asyncio
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
+from services.chassis.db import RESTED_SECONDS
 from services.review import store
 from tests.support.review_events import accepted, detected, downloaded, proxied
 from tests.support.review_service import review_service
@@ -212,4 +214,17 @@ async def test_a_connection_lost_in_an_edit_is_told_and_the_next_edit_gets_anoth
             )
         answer = await waiting
     assert (answer.status_code, answer.json()["code"]) == (503, "database.unavailable")
+    assert (await review.edit(video["id"], "skip", [video["clips"][0]])).status_code == 200
+
+
+async def test_connections_that_rested_while_the_server_ended_them_are_replaced_unseen(review, video):
+    await review.rows("SELECT 1")
+    await asyncio.sleep(RESTED_SECONDS)
+    async with await psycopg.AsyncConnection.connect(
+        review.runtime.settings.database_url.get_secret_value(), autocommit=True
+    ) as other:
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
     assert (await review.edit(video["id"], "skip", [video["clips"][0]])).status_code == 200
