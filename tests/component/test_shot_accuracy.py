@@ -9,6 +9,7 @@ import pytest
 
 from tests.detection import datasets
 from tests.detection.bench import CONTESTANTS, compete, generated, table
+from tests.detection.footage import FIT, HELD_OUT, held_out
 from tests.detection.generate import Film, Label, make_film
 from tests.detection.judge import judge
 
@@ -28,12 +29,16 @@ def test_fused_is_right_on_generated_films_and_better_than_the_rules(scale):
 
 
 def test_a_film_is_a_function_of_its_seed_and_is_labelled_in_order():
-    one, again, other = make_film(3, 6), make_film(3, 6), make_film(4, 6)
+    one, again, other = (make_film(seed, 6, footage=held_out()) for seed in (3, 3, 4))
     assert np.array_equal(one.frames, again.frames)
     assert one.labels == again.labels
     assert one.labels != other.labels
     assert all(0 < each.start < each.end < len(one.frames) for each in one.labels)
     assert all(before.end <= after.start for before, after in zip(one.labels, one.labels[1:], strict=False))
+
+
+def test_what_is_measured_on_was_not_fitted_on():
+    assert {origin for origin, _, _ in FIT}.isdisjoint(origin for origin, _, _ in HELD_OUT)
 
 
 def test_a_second_finding_of_one_change_is_a_false_one():

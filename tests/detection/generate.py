@@ -3,7 +3,7 @@
 A shot is a stretch of footage seen by a camera that moves over it, at some speed, in some light, mirrored or not. Shots
 follow each other by cuts, dissolves, fades and wipes of many lengths, while both sides go on moving. Within shots lie
 decoys: flashes, black frames, whip pans, fast movement, shaking, passing objects, captions and changes of light.
-A film is a function of its seed and of the origins of its footage.
+A film is a function of its seed and of its footage.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-
-from tests.detection.footage import shots
 
 WIDTH, HEIGHT = 48, 27
 KINDS = ("cut", "dissolve", "fade", "wipe")
@@ -44,12 +42,11 @@ def make_film(
     seed: int,
     transitions: int = 40,
     *,
-    origins: frozenset[str] | None = None,
-    footage: Sequence[np.ndarray] | None = None,
+    footage: Sequence[np.ndarray],
     shortest: int = 14,
     longest: int = 70,
 ) -> Film:
-    """One film with that many changes of shot, of all footage, of some origins, or of footage handed in.
+    """One film with that many changes of shot, of that footage.
 
     Footage is ``uint8[n, 90, 160, 3]`` for each shot; ``shortest`` and ``longest`` bound a shot's whole frames.
     """
@@ -57,8 +54,6 @@ def make_film(
     kinds = [str(rng.choice(KINDS, p=_SHARES)) for _ in range(transitions)]
     changes = [_change(rng, kind) for kind in kinds]
     bodies = [_length(rng, shortest, longest) for _ in range(transitions + 1)]
-    if footage is None:
-        footage = [pictures for origin, pictures in shots() if origins is None or origin in origins]
     parts: list[np.ndarray] = []
     labels: list[Label] = []
     decoys: list[Label] = []
@@ -72,7 +67,7 @@ def make_film(
         before = following.before if following else 0
         last = int(rng.choice([each for each in range(len(footage)) if each != last]))
         made = _shot(rng, footage[last], head + body + before)
-        found = _decoys(rng, made[head : head + body])
+        found = _decoys(rng, made[head : head + body], footage)
         if change is not None:
             mixed = change.mix(rng, tail, made[:head])
             for kind, start, end in change.labels:
@@ -160,7 +155,7 @@ def _seen(picture: np.ndarray, left: float, top: float, wide: float, high: float
     return cv2.resize(double, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
 
 
-def _decoys(rng: np.random.Generator, body: np.ndarray) -> list[Label]:
+def _decoys(rng: np.random.Generator, body: np.ndarray, footage: Sequence[np.ndarray]) -> list[Label]:
     """Puts what is no change of shot into a shot, in place; half of the shots get one."""
     length = len(body)
     if length < 20 or rng.random() < 0.45:
@@ -190,7 +185,7 @@ def _decoys(rng: np.random.Generator, body: np.ndarray) -> list[Label]:
     if kind == "passing":
         over = int(rng.integers(4, 20))
         wide = int(rng.integers(8, 34))
-        texture = shots()[int(rng.integers(len(shots())))][1]
+        texture = footage[int(rng.integers(len(footage)))]
         patch = cv2.resize(texture[int(rng.integers(len(texture)))], (wide, HEIGHT), interpolation=cv2.INTER_AREA)
         dark = rng.uniform(0.3, 1.0)
         over = min(over, length - at - 2)

@@ -76,6 +76,7 @@ class TransNetParameters(RuleParameters):
 class FusedParameters(RuleParameters):
     """What the weighed evidence must reach, and the rules for flashes and fades beside it."""
 
+    minimum_shot: Annotated[int, Field(ge=1, le=10_000, description="A cut this soon after another is dropped.")] = 4
     threshold: Annotated[float, Field(gt=0, lt=1, description="Least probability of a frame of a change.")] = 0.55
 
 
@@ -93,6 +94,6 @@ ADAPTIVE = Declaration("adaptive", "1", AdaptiveParameters, "services.scenes.det
 CONTENT = Declaration("content", "1", ContentParameters, "services.scenes.detectors.content")
 HISTOGRAM = Declaration("histogram", "1", HistogramParameters, "services.scenes.detectors.histogram")
 TRANSNETV2 = Declaration("transnetv2", "1", TransNetParameters, "services.scenes.detectors.transnetv2")
-FUSED = Declaration("fused", "1", FusedParameters, "services.scenes.detectors.fused")
+FUSED = Declaration("fused", "2", FusedParameters, "services.scenes.detectors.fused")
 
 DECLARED: dict[str, Declaration] = {each.name: each for each in (ADAPTIVE, CONTENT, HISTOGRAM, TRANSNETV2, FUSED)}
