@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,19 +12,21 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 
 from console.home import free_port
 from contracts.events.v1 import video as events
+from contracts.events.v1.clip import ClipExported
 from contracts.events.v2.video import Detector, VideoScenesDetected
-from contracts.values import FrameRange, Transition, TransitionKind, UrlSource
+from contracts.values import Deliverable, DeliverableFile, FrameRange, Transition, TransitionKind, UrlSource, Verdict
 from services.chassis.objects import S3Store
 from services.chassis.settings import ChassisSettings
 from services.media import features, frame_index, review_sound
@@ -61,11 +64,13 @@ class ReviewSite:
         self.folder = folder
         self.broker = broker
         self.port = free_port([])
+        self.search_port = free_port([self.port])
         self.settings = servers.settings(broker.address)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HEATERS_")},
             **{f"HEATERS_{name.upper()}": str(value) for name, value in self.settings.items()},
             "HEATERS_HTTP_PORT": str(self.port),
+            "HEATERS_REVIEW_SEARCH_URL": f"http://127.0.0.1:{self.search_port}",
             "HEATERS_TEMP_DIR": str(folder / "scratch"),
             "HEATERS_LOG_LEVEL": "WARNING",
             "PYTHONPATH": str(ROOT),
@@ -224,6 +229,54 @@ class ReviewSite:
         # The browser's driver has an event loop in this thread already.
         with ThreadPoolExecutor(1) as beside:
             beside.submit(lambda: asyncio.run(publish(self.broker.address, *told))).result(timeout=60)
+
+    def deliver(self, video: str, clip, film: Film, title: str = "A film") -> None:
+        """Says what export says of an approved clip, with files that are there."""
+        stem = f"clips/{clip['id']}"
+        files = {
+            "clip.mp4": self.store.put_file(film.made.proxy, f"{stem}/clip.mp4", "video/mp4"),
+            "poster.jpg": self.store.put_file(film.made.sprites.sheets[0], f"{stem}/poster.jpg", "image/jpeg"),
+        }
+        report = (
+            b'{"qc": {"findings": [{"check": "loudness", "verdict": "warn", "message": "2 LU below the target."}]}}'
+        )
+        bundle = Deliverable(
+            profile="delivery-h264",
+            manifest=self.store.put_bytes(report, f"{stem}/manifest.json", "application/json"),
+            files=tuple(
+                DeliverableFile(role="video" if name.endswith("mp4") else "poster", name=name, object=stored)
+                for name, stored in files.items()
+            ),
+            verdict=Verdict.WARN,
+        )
+        self.tell(
+            ClipExported(
+                video_id=UUID(video),
+                clip_id=UUID(clip["id"]),
+                run=1,
+                frames=FrameRange(start=clip["start_frame"], end=clip["end_frame"]),
+                title=title,
+                deliverables=(bundle,),
+            )
+        )
+        self.wait(lambda: self.get(f"/api/clips/{clip['id']}")["deliverables"], "the delivered clip")
+
+    @contextlib.contextmanager
+    def searching(self) -> Iterator[None]:
+        """The service that this one asks for searches, for as long as the context is open."""
+        with (self.folder / "embed.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "services.embed"],
+                cwd=self.folder,
+                env={**self.environment, "HEATERS_HTTP_PORT": str(self.search_port)},
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
 
     def fail_work(self, count: int, video: str) -> None:
         """Fills the operators' lists: dead letters and failed work."""

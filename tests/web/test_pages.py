@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from uuid import UUID
 
 import axe_playwright_python
 import pytest
 
-from contracts.events.v1 import clip as events
-from contracts.values import Deliverable, DeliverableFile, FrameRange, Verdict
 from tests.support.browser import open_review, wait_for
 
 SCREENS = Path(__file__).parents[2] / "docs/screens"
@@ -49,39 +46,9 @@ def stocked(site, film, numbers, tmp_path_factory):
     decide("group", clips[3], clips[4])
     noted = decide("note", clips[5], note="The wing blurs here")["clips"][0]
     decide("tag", noted, add=["bird", "sky"], remove=[])
-    deliver(site, video, clips[0], film)
+    site.deliver(video, clips[0], film)
     site.fail_work(400, video)
     return video, [clip["id"] for clip in clips]
-
-
-def deliver(site, video, clip, film):
-    """What export says of an approved clip, with files that are there."""
-    files = {
-        "clip.mp4": site.store.put_file(film.made.proxy, f"clips/{clip['id']}/clip.mp4", "video/mp4"),
-        "poster.jpg": site.store.put_file(film.made.sprites.sheets[0], f"clips/{clip['id']}/poster.jpg", "image/jpeg"),
-    }
-    report = b'{"qc": {"findings": [{"check": "loudness", "verdict": "warn", "message": "2 LU below the target."}]}}'
-    manifest = site.store.put_bytes(report, f"clips/{clip['id']}/manifest.json", "application/json")
-    bundle = Deliverable(
-        profile="delivery-h264",
-        manifest=manifest,
-        files=tuple(
-            DeliverableFile(role="video" if name.endswith("mp4") else "poster", name=name, object=stored)
-            for name, stored in files.items()
-        ),
-        verdict=Verdict.WARN,
-    )
-    site.tell(
-        events.ClipExported(
-            video_id=UUID(video),
-            clip_id=UUID(clip["id"]),
-            run=1,
-            frames=FrameRange(start=clip["start_frame"], end=clip["end_frame"]),
-            title="A film",
-            deliverables=(bundle,),
-        )
-    )
-    site.wait(lambda: site.get(f"/api/clips/{clip['id']}")["deliverables"], "the delivered clip")
 
 
 def show(page, name, video, clips):

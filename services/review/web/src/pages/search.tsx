@@ -67,14 +67,26 @@ export function Search() {
     byAddress();
   }, [q, like, twins, search.get("tag")]);
   const byPicture = (file: File | undefined) => {
-    if (!file) return;
+    if (!file?.type.startsWith("image/")) return;
     picture.value = file;
     void run(() => call<Answer>(`/api/search/image${query({ limit: LIMIT })}`, { method: "POST", body: file, headers: { "content-type": file.type || "image/jpeg" } }));
   };
+  useEffect(() => {
+    const pasted = (event: ClipboardEvent) => byPicture([...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/")));
+    addEventListener("paste", pasted);
+    return () => removeEventListener("paste", pasted);
+  }, []);
   const what = picture.value ? `like the picture ${picture.value.name}` : like ? "like the chosen clip" : twins ? "near duplicates" : q ? `for “${q}”` : "";
   const found = answer.value;
   return (
-    <div class="page">
+    <div
+      class="page"
+      onDragOver={(event) => event.preventDefault()}
+      onDrop={(event) => {
+        event.preventDefault();
+        byPicture(event.dataTransfer?.files[0]);
+      }}
+    >
       <div class="page-head">
         <h1>Search</h1>
       </div>
@@ -111,7 +123,7 @@ export function Search() {
       {error.value ? <Trouble error={error.value} again={byAddress} /> : null}
       {!busy.value && !error.value && !found ? (
         <Empty title="Find delivered clips.">
-          <p>Write what is seen or said, drop in a picture, or ask for clips like another on the deliverables page.</p>
+          <p>Write what is seen or said, drop or paste a picture, or ask for clips like another on the deliverables page.</p>
         </Empty>
       ) : null}
       {!busy.value && found ? (

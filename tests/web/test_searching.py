@@ -1,0 +1,82 @@
+"""The search page over a real search service, with clips that were really embedded."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from tests.support.browser import wait_for
+
+SCREENS = Path(__file__).parents[2] / "docs/screens"
+
+GIVE = """
+([how, data]) => {
+  const file = new File([Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))], 'frame.jpg', { type: 'image/jpeg' });
+  const transfer = new DataTransfer();
+  transfer.items.add(file);
+  if (how === 'drop') document.querySelector('main .page').dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  else document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData: transfer, bubbles: true }));
+}
+"""
+"""Drops or pastes a picture on the page, as a person does."""
+
+
+@pytest.fixture(scope="module")
+def found(site, film, numbers):
+    """Three delivered clips, the first two of the same pictures, once they can be searched for."""
+    with site.searching():
+        clips = []
+        for made, title in ((film, "Rabbit in a meadow"), (film, "Meadow once more"), (numbers, "Counting squares")):
+            video = site.video(made, [], title)
+            clip = site.get(f"/api/videos/{video}")["clips"][0]
+            body = {"command": "approve", "clips": [clip["id"]], "versions": [clip["version"]]}
+            site.post(f"/api/videos/{video}/edits", body)
+            site.deliver(video, clip, made, title)
+            clips.append(clip["id"])
+        # The last clip's vectors are there when the others are like it.
+        for clip in clips:
+            site.wait(
+                lambda clip=clip: len(site.get(f"/api/search/similar/{clip}")["results"]) == 2,
+                "the vectors",
+                timeout=90,
+            )
+        yield clips
+
+
+def titles(page) -> list[str]:
+    return page.locator(".card .title").all_inner_texts()
+
+
+def test_clips_are_found_by_words_by_likeness_and_by_a_picture(page, site, found, request):
+    page.goto("/#/search")
+    page.locator("input[type=search]").fill("meadow")
+    page.keyboard.press("Enter")
+    wait_for(page, "() => document.querySelectorAll('.card').length >= 2")
+    assert set(titles(page)[:2]) == {"Rabbit in a meadow", "Meadow once more"}
+    wait_for(
+        page, "() => [...document.querySelectorAll('.card img')].every((image) => image.complete && image.naturalWidth)"
+    )
+    if request.config.getoption("--screens"):
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            page.wait_for_timeout(300)
+            page.screenshot(path=SCREENS / f"search-found-{theme}.jpg", type="jpeg", quality=72)
+    page.locator(".card", has_text="Rabbit").get_by_text("Alike").click()
+    wait_for(page, "() => document.querySelector('main .page > [role=status]')?.innerText.includes('like the chosen clip')")
+    assert titles(page) == ["Meadow once more", "Counting squares"]
+    page.get_by_text("Near duplicates").click()
+    wait_for(page, "() => document.querySelector('h2')?.innerText.includes('% alike')")
+    assert set(titles(page)) == {"Rabbit in a meadow", "Meadow once more"}
+    video = site.get(f"/api/clips/{found[2]}")["video_id"]
+    for how in ("drop", "paste"):
+        page.goto("/#/queue")
+        page.goto("/#/search")
+        wait_for(page, "() => !document.querySelector('.card')")
+        still = page.request.get(f"/api/videos/{video}/frames/100.jpg").body()
+        page.evaluate(GIVE, [how, base64.b64encode(still).decode()])
+        wait_for(
+            page, "() => document.querySelector('main .page > [role=status]')?.innerText.includes('like the picture frame.jpg')"
+        )
+        assert titles(page)[0] == "Counting squares"
