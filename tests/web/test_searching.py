@@ -64,7 +64,9 @@ def test_clips_are_found_by_words_by_likeness_and_by_a_picture(page, site, found
             page.wait_for_timeout(300)
             page.screenshot(path=SCREENS / f"search-found-{theme}.jpg", type="jpeg", quality=72)
     page.locator(".card", has_text="Rabbit").get_by_text("Alike").click()
-    wait_for(page, "() => document.querySelector('main .page > [role=status]')?.innerText.includes('like the chosen clip')")
+    wait_for(
+        page, "() => document.querySelector('main .page > [role=status]')?.innerText.includes('like the chosen clip')"
+    )
     assert titles(page) == ["Meadow once more", "Counting squares"]
     page.get_by_text("Near duplicates").click()
     wait_for(page, "() => document.querySelector('h2')?.innerText.includes('% alike')")
@@ -77,6 +79,7 @@ def test_clips_are_found_by_words_by_likeness_and_by_a_picture(page, site, found
         still = page.request.get(f"/api/videos/{video}/frames/100.jpg").body()
         page.evaluate(GIVE, [how, base64.b64encode(still).decode()])
         wait_for(
-            page, "() => document.querySelector('main .page > [role=status]')?.innerText.includes('like the picture frame.jpg')"
+            page,
+            "() => document.querySelector('main .page > [role=status]')?.innerText.includes('like the picture frame.jpg')",
         )
         assert titles(page)[0] == "Counting squares"

@@ -1,10 +1,10 @@
 // Finds delivered clips by words, by a picture, by likeness, and groups of near duplicates.
 
-import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { batch, useSignal } from "@preact/signals";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { call, query, stillUrl } from "../api";
 import { Badge, Empty, Loading, Trouble } from "../parts/bits";
-import { go, route } from "../store";
+import { go, route, tell } from "../store";
 import { length, many } from "../words";
 
 interface Match {
@@ -38,53 +38,69 @@ export function Search() {
   const twins = search.has("duplicates");
   const text = useSignal(q);
   const tag = useSignal(search.get("tag") ?? "");
-  const answer = useSignal<Answer | null>(null);
+  const answer = useSignal<(Answer & { what: string }) | null>(null);
   const error = useSignal<Error | null>(null);
   const busy = useSignal(false);
   const picture = useSignal<File | null>(null);
+  const over = useSignal(false);
 
-  const run = async (ask: () => Promise<Answer>) => {
+  const latest = useRef(0);
+  const run = async (what: string, ask: () => Promise<Answer>) => {
+    const number = ++latest.current;
     busy.value = true;
     error.value = null;
-    try {
-      answer.value = await ask();
-    } catch (reason) {
-      answer.value = null;
-      error.value = reason as Error;
-    } finally {
+    const [found, problem] = await ask().then(
+      (found) => [{ ...found, what }, null] as const,
+      (reason: Error) => [null, reason] as const,
+    );
+    // Whoever has asked something else meanwhile wants this no more.
+    if (number !== latest.current) return;
+    batch(() => {
+      answer.value = found;
+      error.value = problem;
       busy.value = false;
-    }
+    });
   };
   const byAddress = () => {
     const filters = { limit: LIMIT, tag: search.get("tag") };
-    if (like) void run(() => call<Answer>(`/api/search/similar/${encodeURIComponent(like)}${query(filters)}`));
-    else if (twins) void run(() => call<Answer>(`/api/search/duplicates${query(filters)}`));
-    else if (q) void run(() => call<Answer>(`/api/search${query({ q, ...filters })}`));
+    if (like) void run("like the chosen clip", () => call<Answer>(`/api/search/similar/${encodeURIComponent(like)}${query(filters)}`));
+    else if (twins) void run("near duplicates", () => call<Answer>(`/api/search/duplicates${query(filters)}`));
+    else if (q) void run(`for “${q}”`, () => call<Answer>(`/api/search${query({ q, ...filters })}`));
     else answer.value = null;
   };
   useEffect(() => {
     picture.value = null;
     byAddress();
   }, [q, like, twins, search.get("tag")]);
-  const byPicture = (file: File | undefined) => {
-    if (!file?.type.startsWith("image/")) return;
+  const byPicture = (files: FileList | null | undefined) => {
+    const file = [...(files ?? [])].find(({ type }) => type.startsWith("image/"));
+    if (!file) return tell("There is no picture in that; use a JPEG, PNG or WebP file.");
     picture.value = file;
-    void run(() => call<Answer>(`/api/search/image${query({ limit: LIMIT })}`, { method: "POST", body: file, headers: { "content-type": file.type || "image/jpeg" } }));
+    void run(`like the picture ${file.name}`, () => call<Answer>(`/api/search/image${query({ limit: LIMIT })}`, { method: "POST", body: file, headers: { "content-type": file.type } }));
   };
   useEffect(() => {
-    const pasted = (event: ClipboardEvent) => byPicture([...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/")));
-    addEventListener("paste", pasted);
-    return () => removeEventListener("paste", pasted);
+    const paste = (event: ClipboardEvent) => {
+      // Words are pasted into their field as ever.
+      if (event.clipboardData?.files.length) byPicture(event.clipboardData.files);
+    };
+    addEventListener("paste", paste);
+    return () => removeEventListener("paste", paste);
   }, []);
-  const what = picture.value ? `like the picture ${picture.value.name}` : like ? "like the chosen clip" : twins ? "near duplicates" : q ? `for “${q}”` : "";
+  const shownPicture = useMemo(() => picture.value && URL.createObjectURL(picture.value), [picture.value]);
+  useEffect(() => () => void (shownPicture && URL.revokeObjectURL(shownPicture)), [shownPicture]);
   const found = answer.value;
   return (
     <div
-      class="page"
-      onDragOver={(event) => event.preventDefault()}
+      class={`page takes-pictures ${over.value ? "over" : ""}`}
+      onDragOver={(event) => {
+        event.preventDefault();
+        over.value = true;
+      }}
+      onDragLeave={(event) => (over.value = event.currentTarget.contains(event.relatedTarget as Node | null))}
       onDrop={(event) => {
         event.preventDefault();
-        byPicture(event.dataTransfer?.files[0]);
+        over.value = false;
+        byPicture(event.dataTransfer?.files);
       }}
     >
       <div class="page-head">
@@ -111,7 +127,7 @@ export function Search() {
         </button>
         <label class="button file">
           By picture…
-          <input type="file" accept="image/*" onChange={(event) => byPicture(event.currentTarget.files?.[0])} />
+          <input type="file" accept="image/*" onChange={(event) => byPicture(event.currentTarget.files)} />
         </label>
         <a class="button" href="#/search?duplicates=1">
           Near duplicates
@@ -128,8 +144,9 @@ export function Search() {
       ) : null}
       {!busy.value && found ? (
         <>
-          <p class="faint" role="status">
-            {found.groups ? many(found.groups.length, "group") : many(found.results?.length ?? 0, "clip")} {what}
+          <p class="faint row" role="status">
+            {shownPicture ? <img class="asked" src={shownPicture} alt="" /> : null}
+            {found.groups ? many(found.groups.length, "group") : many(found.results?.length ?? 0, "clip")} {found.what}
           </p>
           {found.results?.length ? <Matches list={found.results} /> : null}
           {found.groups?.map((group, number) => (
