@@ -15,9 +15,10 @@ from tests.detection.judge import judge
 
 
 @pytest.mark.scaled
+@pytest.mark.timeout(1200)  # Under --full: the whole benchmark, over 2,000 changes.
 def test_fused_is_right_on_generated_films_and_better_than_the_rules(scale):
     names = ["fused", "adaptive", "PySceneDetect adaptive", "PySceneDetect content", "PySceneDetect histogram"]
-    results, labelled, flashes = compete(generated(scale(80, 400)), names)
+    results, labelled, flashes = compete(generated(scale(80, 2_000)), names)
     told = table(results, labelled, flashes)
     verdict = judge(results["fused"].found, labelled, 2)
     assert verdict.all.f1 >= 0.93, told
