@@ -1,8 +1,8 @@
 """``heaters run``: takes videos all the way, from a path or a URL to deliverables in a folder.
 
 Guarantees: what cannot be submitted, and what fails on the way, is an entry with a code and a sentence while the other
-videos go on; a playlist is followed as the videos that it became; the same command given again joins the work it began; an interrupted command leaves the work in the
-ledger, where the next start of the stack finds it.
+videos go on; a playlist is followed as the videos that it became; the same command given again joins the work it began;
+an interrupted command leaves the work in the ledger, where the next start of the stack finds it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Renders clips of one video: each needed frame is decoded once, for every clip and profile that shows it.
 
+Only a clip that overlaps others and finds no room for its encoders (``Budget``) has its frames decoded again, after them.
+
 How it runs: one thread (the caller's) reads frames. Each clip has a thread that measures them and takes pictures, one
 that reads and encodes the sound, and for each rendition one that encodes and writes, and one that proves what was
 written; all are fed through bounded queues. While a clip's encoders finish, the next clip is already being read. Gaps

@@ -1,5 +1,6 @@
 // Live events. The stream says what changed; the page asks for the present state of just that. After a loss the browser comes
-// back with the last event's id, so nothing is missed; the first greeting therefore reloads nothing.
+// back with the last event's id, so nothing is missed; the first greeting therefore reloads nothing. A tab that takes the stream
+// over from another has no such id: its greeting says so, and every tab asks for the present state of its video.
 
 import { effect } from "@preact/signals";
 import { board, link, lookAgain, needsToken, news, openVideo, route } from "./store";
