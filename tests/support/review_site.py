@@ -26,13 +26,17 @@ from console.home import free_port
 from contracts.events.v1 import video as events
 from contracts.events.v1.clip import ClipExported
 from contracts.events.v2.video import Detector, VideoScenesDetected
+from contracts.manifest import Lineage, Loudness, Manifest, ManifestFile, ProfileUsed, QcFinding, QcReport, spelt
 from contracts.values import Deliverable, DeliverableFile, FrameRange, Transition, TransitionKind, UrlSource, Verdict
 from services.chassis.objects import S3Store
 from services.chassis.settings import ChassisSettings
+from services.export.report import html_report
 from services.media import features, frame_index, review_sound
 from services.media.probe import probe
 from services.media.recipes import ReviewSettings
 from services.media.review_media import ReviewMedia, make_review_media
+from services.media.sidecars import Sidecar
+from services.media.timebase import timecode
 from services.scenes.detectors.interface import open_detector, pack_scores
 from tests.support.review_events import options, stored
 from tests.support.services import publish
@@ -231,30 +235,78 @@ class ReviewSite:
             beside.submit(lambda: asyncio.run(publish(self.broker.address, *told))).result(timeout=60)
 
     def deliver(self, video: str, clip, film: Film, title: str = "A film") -> None:
-        """Says what export says of an approved clip, with files that are there."""
-        stem = f"clips/{clip['id']}"
-        files = {
-            "clip.mp4": self.store.put_file(film.made.proxy, f"{stem}/clip.mp4", "video/mp4"),
-            "poster.jpg": self.store.put_file(film.made.sprites.sheets[0], f"{stem}/poster.jpg", "image/jpeg"),
-        }
-        report = (
-            b'{"qc": {"findings": [{"check": "loudness", "verdict": "warn", "message": "2 LU below the target."}]}}'
+        """Says what export says of an approved clip, with files that are there and a manifest and report like its own."""
+        stem = f"clips/{clip['id']}/"
+        frames = FrameRange(start=clip["start_frame"], end=clip["end_frame"])
+        with urllib.request.urlopen(f"{self.url}/api/videos/{video}/frames/{frames.start}.jpg?height=270") as answer:
+            still = answer.read()
+        sidecars = [
+            Sidecar("poster", "poster.jpg", still, "image/jpeg", (("width", "480"), ("height", "270"))),
+            Sidecar(
+                "contact_sheet",
+                "contact-sheet.jpg",
+                film.made.sprites.sheets[0].read_bytes(),
+                "image/jpeg",
+                (("width", "640"), ("height", "360")),
+            ),
+        ]
+        files = [("video", "clip.mp4", self.store.put_file(film.made.proxy, stem + "clip.mp4", "video/mp4"))]
+        files += [
+            (one.role, one.name, self.store.put_bytes(one.data, stem + one.name, one.content_type)) for one in sidecars
+        ]
+        manifest = Manifest(
+            clip_id=UUID(clip["id"]),
+            trace_id=UUID(clip["id"]).hex,
+            title=title,
+            profile=ProfileUsed(name="delivery-h264", version=1, sha256="0" * 64),
+            lineage=Lineage(
+                video_id=UUID(video),
+                source=film.refs["proxy"],
+                master=None,
+                frames=frames,
+                rate=film.rate,
+                start=frames.start / film.rate,
+                end=frames.end / film.rate,
+                start_timecode=timecode(frames.start, film.rate),
+                end_timecode=timecode(frames.end, film.rate),
+            ),
+            files=tuple(
+                ManifestFile(role=role, name=name, size=ref.size, sha256=ref.sha256, content_type=ref.content_type)
+                for role, name, ref in files
+            ),
+            qc=QcReport(
+                verdict=Verdict.WARN,
+                checks=("qc.frame_count", "qc.too_quiet"),
+                findings=(
+                    QcFinding(
+                        code="qc.too_quiet",
+                        verdict=Verdict.WARN,
+                        message="The clip is quieter than the limit.",
+                        measured="-37.1 LUFS",
+                        limit="-36 LUFS",
+                    ),
+                ),
+                loudness=Loudness(integrated=-37.1, true_peak=-20.5),
+                frames=len(frames),
+            ),
+            tools={"heaters": "1"},
         )
+        page = self.store.put_bytes(html_report(manifest, sidecars), stem + "report.html", "text/html")
         bundle = Deliverable(
             profile="delivery-h264",
-            manifest=self.store.put_bytes(report, f"{stem}/manifest.json", "application/json"),
+            manifest=self.store.put_bytes(spelt(manifest), stem + "manifest.json", "application/json"),
             files=tuple(
-                DeliverableFile(role="video" if name.endswith("mp4") else "poster", name=name, object=stored)
-                for name, stored in files.items()
+                DeliverableFile(role=role, name=name, object=ref)
+                for role, name, ref in [*files, ("report", "report.html", page)]
             ),
-            verdict=Verdict.WARN,
+            verdict=manifest.qc.verdict,
         )
         self.tell(
             ClipExported(
                 video_id=UUID(video),
                 clip_id=UUID(clip["id"]),
                 run=1,
-                frames=FrameRange(start=clip["start_frame"], end=clip["end_frame"]),
+                frames=frames,
                 title=title,
                 deliverables=(bundle,),
             )

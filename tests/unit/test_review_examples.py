@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.chassis.runtime import open_runtime
-from services.review.api import create_api, operations, sessions, shapes, uploads
+from services.review.api import operations, sessions, shapes, typescript, uploads
+from services.review.api.application import openapi
 from services.review.api.examples import EXAMPLES
 from services.review.app import STAGE
 from services.review.settings import Settings
@@ -13,8 +14,7 @@ from services.review.settings import Settings
 
 @pytest.fixture(scope="module")
 def document():
-    runtime = open_runtime(STAGE, Settings())
-    return create_api(runtime)._app.openapi()
+    return openapi(open_runtime(STAGE, Settings()))
 
 
 def bodies(document):
@@ -38,3 +38,7 @@ def test_an_example_is_valid_by_its_model(name):
     (model,) = {getattr(room, name) for room in (shapes, sessions, operations, uploads) if hasattr(room, name)}
     told = model.model_validate(EXAMPLES[name]).model_dump(mode="json", exclude_unset=True)
     assert told.keys() == EXAMPLES[name].keys()
+
+
+def test_the_pages_are_checked_against_what_the_service_says():
+    assert typescript.TYPES.read_text() == typescript.typescript(), "Run python -m services.review.api.typescript."

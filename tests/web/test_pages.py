@@ -46,7 +46,7 @@ def stocked(site, film, numbers, tmp_path_factory):
     decide("group", clips[3], clips[4])
     noted = decide("note", clips[5], note="The wing blurs here")["clips"][0]
     decide("tag", noted, add=["bird", "sky"], remove=[])
-    site.deliver(video, clips[0], film)
+    site.deliver(video, clips[3], film, "Big Buck Bunny, ten seconds")
     site.fail_work(400, video)
     return video, [clip["id"] for clip in clips]
 
@@ -97,3 +97,24 @@ def test_a_tablet_shows_everything_without_scrolling_sideways(pages, stocked, na
     page = pages(viewport={"width": 768, "height": 1024}, has_touch=True)
     show(page, name, *stocked)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 768
+
+
+def test_a_deliverable_shows_its_pictures_its_findings_and_its_report(page, stocked):
+    video, clips = stocked
+    page.goto(f"/#/deliverables/{video}")
+    bundle = page.locator(".bundle")
+    bundle.locator("summary", has_text="Pictures and quality").click()
+    bundle.get_by_text("The clip is quieter than the limit.").wait_for()
+    assert "measured -37.1 LUFS, limit -36 LUFS" in bundle.inner_text()
+    wait_for(page, "() => document.querySelector('.bundle .sheet')?.naturalWidth > 0")
+    with page.context.expect_page() as opened:
+        bundle.get_by_role("link", name="report.html").click()
+    report = opened.value
+    report.wait_for_load_state()
+    # The report keeps its own looks, though it may run nothing: it is served in a sandbox.
+    assert report.evaluate("() => getComputedStyle(document.querySelector('.verdict')).textTransform") == "uppercase"
+    assert report.evaluate("() => [...document.images].every((image) => image.naturalWidth > 0)")
+    assert report.evaluate("() => self.origin") == "null"
+    report.close()
+    bundle.get_by_text("Big Buck Bunny, ten seconds").click()
+    page.wait_for_url(f"**/#/review/{video}/{clips[3]}")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -31,6 +31,16 @@ if TYPE_CHECKING:
 
 def create_api(runtime: Runtime) -> ASGIApp:
     """The application behind the service's port."""
+    app, door = _rooms(runtime)
+    return Guard(app, runtime, door)
+
+
+def openapi(runtime: Runtime) -> dict[str, Any]:
+    """The document that ``/api/openapi.json`` gives."""
+    return _rooms(runtime)[0].openapi()
+
+
+def _rooms(runtime: Runtime) -> tuple[FastAPI, Doorkeeper]:
     app = FastAPI(
         title="Heaters review",
         summary="Videos, their clips, and what people decide about them.",
@@ -53,4 +63,4 @@ def create_api(runtime: Runtime) -> ASGIApp:
     add_uploads(app, runtime)
     app.mount("/", Pages())
     add_examples(app)
-    return Guard(app, runtime, door)
+    return app, door

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PIECE = 1 << 20
 """Bytes that are read from the store at once."""
+STORED_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""A stored page, such as a deliverable's report, is shown in a sandbox of its own: it runs nothing and fetches nothing."""
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 
 FrameNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
@@ -278,6 +280,7 @@ def add_media(app: FastAPI, runtime: Runtime) -> None:
             "ETag": pinned.etag,
             "Cache-Control": f"private, max-age={int((pinned.until - runtime.clock()).total_seconds())}",
             "Content-Type": pinned.content_type,
+            "Content-Security-Policy": STORED_POLICY,
         }
         wanted = request.headers.get("if-match")
         if wanted not in (None, "*") and pinned.etag not in str(wanted):

@@ -1,98 +1,10 @@
 // The API as the pages use it. Answers are the server's models; errors are problem documents with a stable code.
 
-export type ClipState =
-  | "pending_review"
-  | "review_approved"
-  | "exporting"
-  | "exported"
-  | "export_failed"
-  | "keyframing"
-  | "keyframed"
-  | "keyframe_failed"
-  | "embedding"
-  | "embedded"
-  | "embedding_failed"
-  | "review_skipped"
-  | "review_archived"
-  | "cleaned"
-  | "superseded";
+import type { ClipOut, MediaOut } from "./served";
 
-export interface Failing {
-  code: string;
-  message: string;
-  stage: string;
-}
+export type { ClipOut as Clip, ClipPage, ClipState, Deliverable, EditOut as Edit, EditPage, EditResult, Manifest, OverviewOut as Overview, SessionOut as Session, VideoOut as Video, VideoPage, VideoSummary } from "./served";
 
-export interface StoredFile {
-  url: string;
-  size: number;
-  sha256: string;
-  etag?: string | null;
-  content_type: string;
-}
-
-export interface Deliverable {
-  profile: string;
-  verdict: "pass" | "warn" | "fail" | null;
-  manifest: { key: string; size: number };
-  files: { role: string; name: string; object: { key: string; size: number; content_type: string } }[];
-}
-
-export interface Clip {
-  id: string;
-  video_id: string;
-  state: ClipState;
-  start_frame: number;
-  end_frame: number;
-  version: number;
-  approved_by: string | null;
-  origin: string;
-  confidence: number;
-  tags: string[];
-  note?: string | null;
-  parents: string[];
-  children: string[];
-  grouped_with: string[];
-  last_edit: string | null;
-  deliverables: Deliverable[];
-  error: Failing | null;
-  trace_id: string;
-  created_at: string;
-  changed_at: string;
-}
-
-export interface Progress {
-  work_id: string;
-  clip_id: string | null;
-  stage: string;
-  kind: string;
-  phase: string;
-  fraction: number | null;
-  eta_seconds: number | null;
-}
-
-export interface VideoSummary {
-  id: string;
-  source: { kind: string; url?: string; name?: string; key?: string } | null;
-  state: string;
-  title: string;
-  tags: string[];
-  frames: number | null;
-  rate: string | null;
-  duration: number | null;
-  error: Failing | null;
-  duplicate_of: string | null;
-  mastered: boolean;
-  created_at: string;
-  changed_at: string;
-  progress: Progress[];
-  clip_states: Partial<Record<ClipState, number>>;
-}
-
-export interface Video extends VideoSummary {
-  clips: Clip[];
-}
-
+/** How a sheet of small pictures is laid out. */
 export interface SpriteMap {
   every: number;
   tiles: number;
@@ -102,57 +14,7 @@ export interface SpriteMap {
   rows: number;
 }
 
-export interface Media {
-  expires_in: number;
-  codec: string;
-  width: number;
-  height: number;
-  proxy: StoredFile;
-  index: StoredFile;
-  audio: StoredFile | null;
-  peaks: StoredFile | null;
-  sprites: StoredFile[];
-  sprite_map: SpriteMap | null;
-  captions: Record<string, StoredFile>;
-}
-
-export interface Overview {
-  frames: number;
-  cuts: { start_frame: number; end_frame: number; kind: string; confidence: number }[];
-  scenes: { start_frame: number; end_frame: number }[];
-  scores: { every: number; threshold: number | null; values: number[] } | null;
-  peaks: { every_seconds: number; values: [number, number][] } | null;
-  decisions_per_hour?: number | null;
-}
-
-export interface Edit {
-  id: string;
-  video_id: string;
-  kind: string;
-  by: string;
-  clips: string[];
-  made_at: string;
-  release_at: string;
-  undone_by: string | null;
-  redone_by?: string | null;
-}
-
-export interface EditResult {
-  edit: Edit | null;
-  unchanged: string | null;
-  clips: Clip[];
-}
-
-export interface Session {
-  auth: "open" | "token";
-  name: string;
-  role: "viewer" | "reviewer" | "operator";
-}
-
-export interface Page<T> {
-  items: T[];
-  next: string | null;
-}
+export type Media = Omit<MediaOut, "sprite_map"> & { sprite_map: SpriteMap | null };
 
 /** A refusal or failure that the server explained. */
 export class Problem extends Error {
@@ -160,7 +22,7 @@ export class Problem extends Error {
     readonly status: number,
     readonly code: string,
     detail: string,
-    readonly clips: Clip[] = [],
+    readonly clips: ClipOut[] = [],
   ) {
     super(detail);
   }

@@ -1,7 +1,7 @@
 // What the page knows. The server keeps the truth; this is the latest it said, with decisions on their way laid over it.
 
 import { batch, computed, signal } from "@preact/signals";
-import { call, query, type Clip, type ClipState, type Edit, type Media, type Overview, type Problem, type Session, type Video, type VideoSummary } from "./api";
+import { call, query, type Clip, type ClipState, type Edit, type EditPage, type Media, type Overview, type Problem, type Session, type Video, type VideoSummary } from "./api";
 
 // Where the page is
 
@@ -254,6 +254,6 @@ export async function lookAgain(video: string | null, clipIds: string[]): Promis
 export async function loadHistory(): Promise<void> {
   const id = board.value?.video.id;
   if (!id) return;
-  const page = await call<{ edits: Edit[] }>(`/api/videos/${id}/edits${query({ limit: 100 })}`);
+  const page = await call<EditPage>(`/api/videos/${id}/edits${query({ limit: 100 })}`);
   history_.value = page.edits;
 }

@@ -62,6 +62,12 @@ export function length(seconds: number | null | undefined): string {
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
+/** How long a clip lasts, for people. */
+export function lasts(clip: { start_frame: number; end_frame: number; rate: string | null }): string {
+  const rate = perSecond(clip.rate);
+  return length(rate ? (clip.end_frame - clip.start_frame) / rate : null);
+}
+
 export function size(bytes: number): string {
   const units = ["B", "KB", "MB", "GB", "TB"];
   let unit = 0;
@@ -74,7 +80,6 @@ export function size(bytes: number): string {
 
 export function ago(moment: string): string {
   const seconds = (Date.now() - new Date(moment).getTime()) / 1000;
-  if (seconds < 0.1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return "just now";
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;

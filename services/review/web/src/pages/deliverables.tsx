@@ -1,34 +1,33 @@
-// What was delivered: preview, quality report and files of every bundle.
+// What was delivered: preview, pictures, quality report and files of every bundle.
 
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { call, deliveredUrl, query, stillUrl, type Clip, type Deliverable } from "../api";
+import { call, deliveredUrl, query, stillUrl, type Clip, type ClipPage, type Deliverable, type Manifest } from "../api";
 import { Badge, Empty, Loading, middle, Trouble } from "../parts/bits";
 import { useLoad } from "../parts/load";
 import { route } from "../store";
-import { ago, size } from "../words";
+import { ago, APPROVED, lasts, perSecond, size, timecode, words } from "../words";
 import { Pages, usePages } from "./queue";
 
 const LIMIT = 30;
-const DELIVERED = ["exported", "keyframing", "keyframed", "keyframe_failed", "embedding", "embedded", "embedding_failed"];
-
-interface Finding {
-  check?: string;
-  code?: string;
-  verdict?: string;
-  level?: string;
-  message?: string;
-  detail?: string;
-}
+const DELIVERED = APPROVED.filter((state) => state !== "review_approved" && state !== "exporting" && state !== "export_failed");
+/** The files that most people come for; the others are shown on demand. */
+const FIRST = ["video", "captions", "report"];
+const PICTURES = ["contact_sheet", "waveform"];
 
 export function Deliverables() {
   const pages = usePages();
   const video = route.value.id;
-  const { data, error, again } = useLoad<{ clips: Clip[]; next: string | null }>(`/api/clips${query({ state: [...DELIVERED], video, limit: LIMIT, cursor: pages.cursor })}`);
+  const { data, error, again } = useLoad<ClipPage>(`/api/clips${query({ state: DELIVERED, video, limit: LIMIT, cursor: pages.cursor })}`);
   return (
     <div class="page">
       <div class="page-head">
         <h1>Deliverables</h1>
+        {video ? (
+          <span>
+            of one video · <a href="#/deliverables">of all videos</a>
+          </span>
+        ) : null}
       </div>
       {error && !data ? <Trouble error={error} again={again} /> : null}
       {!data && !error ? <Loading what="deliverables" /> : null}
@@ -47,18 +46,22 @@ export function Deliverables() {
 
 function Bundle({ clip, bundle }: { clip: Clip; bundle: Deliverable }) {
   const shows = useSignal(false);
+  const address = (name: string) => deliveredUrl(clip.id, bundle.profile, name);
   const poster = bundle.files.find((file) => file.role === "poster");
   const main = bundle.files.find((file) => file.role === "video");
+  const rate = perSecond(clip.rate);
   const name = `${bundle.profile}, frames ${clip.start_frame} to ${clip.end_frame - 1}`;
   const playable = main && /mp4|webm|quicktime/.test(main.object.content_type || main.name);
+  const files = [...bundle.files, { role: "manifest", name: "manifest.json", object: bundle.manifest }];
+  const isFirst = (role: string) => FIRST.some((first) => role.startsWith(first));
   return (
     <li class="bundle">
       <div class="preview">
         {shows.value && main ? (
-          <video controls autoplay playsInline src={deliveredUrl(clip.id, bundle.profile, main.name)} poster={poster ? deliveredUrl(clip.id, bundle.profile, poster.name) : undefined} aria-label={`Preview of ${name}`} />
+          <video controls autoplay playsInline src={address(main.name)} poster={poster ? address(poster.name) : undefined} aria-label={`Preview of ${name}`} />
         ) : (
           <>
-            <img class="tile" loading="lazy" decoding="async" alt="" src={poster ? deliveredUrl(clip.id, bundle.profile, poster.name) : stillUrl(clip.video_id, middle(clip), 160)} />
+            <img class="tile" loading="lazy" decoding="async" alt="" src={poster ? address(poster.name) : stillUrl(clip.video_id, middle(clip), 160)} />
             {playable ? (
               <button type="button" aria-label={`Play ${name}`} onClick={() => (shows.value = true)}>
                 ▶ Play
@@ -70,55 +73,98 @@ function Bundle({ clip, bundle }: { clip: Clip; bundle: Deliverable }) {
       <div class="grow">
         <p class="row">
           <a class="title" data-row href={`#/review/${clip.video_id}/${clip.id}`}>
-            Frames {clip.start_frame}–{clip.end_frame - 1}
+            <strong>{clip.title || "Untitled"}</strong>
           </a>
           <span class="tag">{bundle.profile}</span>
           <Badge state={clip.state} />
           {bundle.verdict ? <span class={`verdict ${bundle.verdict}`}>Quality: {bundle.verdict}</span> : null}
-          <span class="faint">{ago(clip.changed_at)}</span>
-          <a href={`#/search?like=${clip.id}`}>Alike</a>
         </p>
-        <ul class="files">
-          {[...bundle.files, { role: "manifest", name: "manifest.json", object: { ...bundle.manifest, content_type: "application/json" } }].map((file) => (
-            <li key={file.name}>
-              <a href={deliveredUrl(clip.id, bundle.profile, file.name)} target="_blank" rel="noopener" download={file.name}>
-                {file.name}
-              </a>{" "}
-              <span class="faint">
-                {file.role}, {size(file.object.size)}
-              </span>
-            </li>
-          ))}
-        </ul>
+        <p class="row faint">
+          <span>
+            {timecode(clip.start_frame, rate)}–{timecode(clip.end_frame, rate)} · {lasts(clip)} · frames {clip.start_frame}–{clip.end_frame - 1} · {ago(clip.changed_at)}
+          </span>
+          <a href={`#/search?like=${clip.id}`}>Alike</a>
+          {route.value.id ? null : <a href={`#/deliverables/${clip.video_id}`}>Of this video</a>}
+        </p>
+        <Files files={files.filter((file) => isFirst(file.role))} address={address} />
+        <details>
+          <summary>All {files.length} files</summary>
+          <Files files={files.filter((file) => !isFirst(file.role))} address={address} />
+        </details>
         <Report clip={clip} bundle={bundle} />
       </div>
     </li>
   );
 }
 
+function Files({ files, address }: { files: Deliverable["files"]; address: (name: string) => string }) {
+  return (
+    <ul class="files">
+      {files.map((file) => (
+        <li key={file.name}>
+          <a href={address(file.name)} target="_blank" rel="noopener" download={file.role === "report" ? undefined : file.name}>
+            {file.name}
+          </a>{" "}
+          <span class="faint">
+            {words(file.role)}, {size(file.object.size)}
+          </span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 function Report({ clip, bundle }: { clip: Clip; bundle: Deliverable }) {
   const open = useSignal(false);
-  const found = useSignal<Finding[] | null>(null);
+  const found = useSignal<Manifest | null>(null);
   const failed = useSignal("");
   useEffect(() => {
     if (!open.value || found.value) return;
-    call<{ qc?: { findings?: Finding[] } }>(deliveredUrl(clip.id, bundle.profile, "manifest.json")).then(
-      (manifest) => (found.value = manifest.qc?.findings ?? []),
+    call<Manifest>(deliveredUrl(clip.id, bundle.profile, "manifest.json")).then(
+      (manifest) => (found.value = manifest),
       () => (failed.value = "The report cannot be shown here; open manifest.json instead."),
     );
   }, [open.value]);
   return (
     <details onToggle={(event) => (open.value = event.currentTarget.open)}>
-      <summary>Quality report</summary>
+      <summary>Pictures and quality</summary>
       {failed.value ? <p class="faint">{failed.value}</p> : null}
-      {found.value?.length === 0 ? <p class="faint">Every check passed.</p> : null}
-      <ul>
-        {found.value?.slice(0, 50).map((finding, number) => (
-          <li key={number}>
-            <strong>{finding.verdict ?? finding.level ?? ""}</strong> {finding.check ?? finding.code} {finding.message ?? finding.detail}
-          </li>
-        ))}
-      </ul>
+      {open.value
+        ? bundle.files
+            .filter((file) => PICTURES.includes(file.role))
+            .map((file) => <img key={file.name} class="sheet" loading="lazy" alt={words(file.role)} src={deliveredUrl(clip.id, bundle.profile, file.name)} />)
+        : null}
+      {found.value ? <Quality manifest={found.value} /> : null}
     </details>
+  );
+}
+
+function Quality({ manifest: { files, qc } }: { manifest: Manifest }) {
+  const main = files.find((file) => file.role === "video");
+  const level = (value: number | null, unit: string) => (value === null ? null : `${value.toFixed(1)} ${unit}`);
+  const facts = [
+    main?.pictures ? `${main.pictures.codec} ${main.pictures.width}×${main.pictures.height}, ${main.pictures.frames} frames` : null,
+    main?.sound ? `${main.sound.codec} ${main.sound.sample_rate / 1000} kHz ${main.sound.layout}` : null,
+    level(qc.loudness?.integrated ?? null, "LUFS"),
+    level(qc.loudness?.true_peak ?? null, "dBTP"),
+  ];
+  return (
+    <>
+      <p class="faint">{facts.filter(Boolean).join(" · ")}</p>
+      {qc.findings.length ? (
+        <ul class="findings">
+          {qc.findings.slice(0, 50).map((finding, number) => (
+            <li key={number}>
+              <span class={`verdict ${finding.verdict}`}>{finding.verdict}</span> {finding.message} <code>{finding.code}</code>{" "}
+              <span class="faint">
+                {[finding.measured && `measured ${finding.measured}`, finding.limit && `limit ${finding.limit}`, finding.frames && `frames ${finding.frames.start}–${finding.frames.end - 1}`, finding.file].filter(Boolean).join(", ")}
+              </span>
+            </li>
+          ))}
+        </ul>
+      ) : (
+        <p class="faint">All {qc.checks.length} checks passed.</p>
+      )}
+    </>
   );
 }

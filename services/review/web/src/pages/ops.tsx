@@ -2,56 +2,12 @@
 
 import { useSignal } from "@preact/signals";
 import { call, query } from "../api";
+import type { DeadLetterDetail, DeadLetterOut, DeadLetterPage, FailurePage, StageOut, StagesOut, TraceOut } from "../served";
 import { Empty, Loading, Trouble } from "../parts/bits";
 import { useLoad } from "../parts/load";
 import { go, route, session, tell } from "../store";
 import { ago, length, many } from "../words";
 import { Pages, usePages } from "./queue";
-
-interface Stage {
-  service: string;
-  kind: string;
-  waiting: number;
-  running: number;
-  failed: number;
-  oldest_seconds: number | null;
-  done_last_hour: number;
-  seconds_p50: number | null;
-  seconds_p95: number | null;
-  failures_last_hour: number;
-  unpublished: number;
-}
-
-interface Failed {
-  work_id: string;
-  service: string;
-  kind: string;
-  video_id: string | null;
-  clip_id: string | null;
-  attempts: number;
-  code: string;
-  message: string;
-  failed_at: string;
-}
-
-interface Letter {
-  id: string;
-  topic: string;
-  code: string;
-  reason: string;
-  state: string;
-  recorded_at: string;
-}
-
-interface Line {
-  depth: number;
-  service: string;
-  name: string;
-  start: number;
-  end: number;
-  queue_seconds: number | null;
-  status: string;
-}
 
 const TABS: [string, string][] = [
   ["stages", "Stages"],
@@ -79,44 +35,58 @@ export function Ops() {
   );
 }
 
+/** The way of a video through the house; what is not on it comes last. */
+const WAY = ["ingest fetch", "preprocess proxy", "preprocess master", "scenes detect", "export export", "embed keyframe", "embed embed"];
+const place = ({ service, kind }: StageOut) => (WAY.indexOf(`${service} ${kind}`) + WAY.length + 1) % (WAY.length + 1);
+
 function Stages() {
-  const { data, error, again } = useLoad<{ stages: Stage[] }>("/api/ops/stages");
+  const { data, error, again } = useLoad<StagesOut>("/api/ops/stages");
   if (error && !data) return <Trouble error={error} again={again} />;
   if (!data) return <Loading what="stages" />;
+  const behind = Object.entries(data.unpublished).filter(([, count]) => count);
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Stages">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Stage</th>
-            <th scope="col">Waiting</th>
-            <th scope="col">Running</th>
-            <th scope="col">Oldest</th>
-            <th scope="col">Done in an hour</th>
-            <th scope="col">Takes (median, 95 %)</th>
-            <th scope="col">Failed</th>
-            <th scope="col">Unpublished</th>
-          </tr>
-        </thead>
-        <tbody>
-          {data.stages.map((stage) => (
-            <tr key={`${stage.service} ${stage.kind}`}>
-              <th scope="row">
-                {stage.service} <span class="faint">{stage.kind}</span>
-              </th>
-              <td>{stage.waiting}</td>
-              <td>{stage.running}</td>
-              <td>{length(stage.oldest_seconds)}</td>
-              <td>{stage.done_last_hour}</td>
-              <td>{stage.seconds_p50 === null ? "" : `${length(stage.seconds_p50)}, ${length(stage.seconds_p95)}`}</td>
-              <td>{stage.failed ? <a href="#/ops/failures" class="bad">{stage.failed}</a> : 0}</td>
-              <td>{stage.unpublished}</td>
+    <>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Stages">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Stage</th>
+              <th scope="col">Waiting</th>
+              <th scope="col">Running</th>
+              <th scope="col">Oldest</th>
+              <th scope="col">Done in an hour</th>
+              <th scope="col">Takes (median, 95 %)</th>
+              <th scope="col">Failed</th>
             </tr>
-          ))}
-        </tbody>
-      </table>
-      {data.stages.length ? null : <Empty title="No stage has had any work yet." />}
-    </div>
+          </thead>
+          <tbody>
+            {[...data.stages].sort((a, b) => place(a) - place(b)).map((stage) => (
+              <tr key={`${stage.service} ${stage.kind}`}>
+                <th scope="row">
+                  {stage.service} <span class="faint">{stage.kind}</span>
+                </th>
+                <td>{stage.waiting}</td>
+                <td>{stage.running}</td>
+                <td>{length(stage.oldest_seconds)}</td>
+                <td>{stage.done_last_hour}</td>
+                <td>{stage.seconds_p50 === null ? "" : `${length(stage.seconds_p50)}, ${length(stage.seconds_p95)}`}</td>
+                <td>
+                  {stage.failed ? (
+                    <a href="#/ops/failures" class="bad">
+                      {stage.failed}
+                    </a>
+                  ) : (
+                    0
+                  )}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+        {data.stages.length ? null : <Empty title="No stage has had any work yet." />}
+      </div>
+      <p class="faint">{behind.length ? `Events that wait for the broker: ${behind.map(([service, count]) => `${service} ${count}`).join(", ")}.` : "Every event that may go out is with the broker."}</p>
+    </>
   );
 }
 
@@ -134,7 +104,7 @@ async function act(path: string, body: unknown, said: string, after: () => void)
 
 function Failures() {
   const pages = usePages();
-  const { data, error, again } = useLoad<{ failures: Failed[]; next: string | null }>(`/api/ops/failures${query({ limit: 50, cursor: pages.cursor })}`);
+  const { data, error, again } = useLoad<FailurePage>(`/api/ops/failures${query({ limit: 50, cursor: pages.cursor })}`);
   if (error && !data) return <Trouble error={error} again={again} />;
   if (!data) return <Loading what="failures" />;
   if (!data.failures.length && !pages.back) return <Empty title="Nothing has failed." />;
@@ -152,7 +122,8 @@ function Failures() {
               <strong>
                 {failed.service} {failed.kind}
               </strong>{" "}
-              <code>{failed.code}</code> <span class="faint">{many(failed.attempts, "attempt")}, {ago(failed.failed_at)}</span>
+              <code>{failed.code}</code> <span class="faint">{many(failed.attempts, "attempt")}
+                {failed.failed_at ? `, ${ago(failed.failed_at)}` : ""}</span>
               <p class="bad">{failed.message}</p>
               <span class="row">
                 {failed.video_id ? <a href={`#/video/${failed.video_id}`}>Video</a> : null}
@@ -175,7 +146,7 @@ function Failures() {
 
 function Letters() {
   const pages = usePages();
-  const { data, error, again } = useLoad<{ dead_letters: Letter[]; next: string | null }>(`/api/dead-letters${query({ limit: 50, cursor: pages.cursor })}`);
+  const { data, error, again } = useLoad<DeadLetterPage>(`/api/dead-letters${query({ limit: 50, cursor: pages.cursor })}`);
   if (error && !data) return <Trouble error={error} again={again} />;
   if (!data) return <Loading what="dead letters" />;
   if (!data.dead_letters.length && !pages.back) {
@@ -197,11 +168,11 @@ function Letters() {
   );
 }
 
-function LetterRow({ letter, again }: { letter: Letter; again: () => void }) {
+function LetterRow({ letter, again }: { letter: DeadLetterOut; again: () => void }) {
   const text = useSignal<string | null>(null);
   const inspect = async (open: boolean) => {
     if (!open || text.value !== null) return;
-    const found = await call<{ text: string | null; value_base64: string | null; headers: [string, string][] }>(`/api/dead-letters/${letter.id}`).catch((error: Error) => ({ text: error.message, value_base64: null, headers: [] }));
+    const found = await call<Pick<DeadLetterDetail, "text" | "value_base64">>(`/api/dead-letters/${letter.id}`).catch((error: Error) => ({ text: error.message, value_base64: null }));
     text.value = (found.text ?? found.value_base64 ?? "(empty)").slice(0, 4000);
   };
   const open = letter.state === "open";
@@ -231,7 +202,7 @@ function Trace() {
   const video = search.get("video");
   const text = useSignal(clip ?? video ?? "");
   const path = clip ? `/api/clips/${encodeURIComponent(clip)}/trace` : video ? `/api/videos/${encodeURIComponent(video)}/trace` : null;
-  const { data, error, again } = useLoad<{ trace_id: string; seconds: number; lines: Line[] }>(path, false);
+  const { data, error, again } = useLoad<TraceOut>(path, false);
   return (
     <>
       <form
@@ -263,7 +234,7 @@ function Trace() {
 
 const SHOWN = 100;
 
-function Lines({ data }: { data: { trace_id: string; seconds: number; lines: Line[] } }) {
+function Lines({ data }: { data: TraceOut }) {
   const total = Math.max(1e-6, data.seconds, ...data.lines.map((line) => line.end));
   return (
     <>

@@ -1,11 +1,11 @@
 // What waits: videos with their clips, and the clips whose edges are least certain, of all videos.
 
 import { useSignal } from "@preact/signals";
-import { query, stillUrl, type Clip, type VideoSummary } from "../api";
+import { query, stillUrl, type ClipPage, type VideoPage, type VideoSummary } from "../api";
 import { Badge, Bar, Certainty, Empty, Loading, middle, Trouble } from "../parts/bits";
 import { useLoad } from "../parts/load";
 import { route } from "../store";
-import { ago, length, many, words } from "../words";
+import { ago, lasts, length, many, perSecond, timecode, words } from "../words";
 
 const LIMIT = 50;
 
@@ -58,7 +58,7 @@ export { usePages };
 function Videos() {
   const pages = usePages();
   const state = useSignal("");
-  const { data, error, again } = useLoad<{ videos: VideoSummary[]; next: string | null }>(`/api/videos${query({ limit: LIMIT, cursor: pages.cursor, state: state.value })}`);
+  const { data, error, again } = useLoad<VideoPage>(`/api/videos${query({ limit: LIMIT, cursor: pages.cursor, state: state.value })}`);
   if (error && !data) return <Trouble error={error} again={again} />;
   if (!data) return <Loading what="videos" />;
   return (
@@ -114,7 +114,7 @@ function VideoRow({ video }: { video: VideoSummary }) {
           {open ? <strong>{open} to decide</strong> : null}
           <span class="faint">{total ? many(total, "clip") : ""}</span>
         </span>
-        <Badge state={video.state} />
+        <Badge state={video.state === "ready" && total && !open ? "decided" : video.state} />
       </a>
       <a class="aside" href={`#/video/${video.id}`}>
         Overview<span class="hidden-label"> of {video.title || "Untitled"}</span>
@@ -125,7 +125,7 @@ function VideoRow({ video }: { video: VideoSummary }) {
 
 function Clips() {
   const pages = usePages();
-  const { data, error, again } = useLoad<{ clips: Clip[]; next: string | null }>(`/api/clips${query({ state: "pending_review", order: "uncertain", limit: LIMIT, cursor: pages.cursor })}`);
+  const { data, error, again } = useLoad<ClipPage>(`/api/clips${query({ state: "pending_review", order: "uncertain", limit: LIMIT, cursor: pages.cursor })}`);
   if (error && !data) return <Trouble error={error} again={again} />;
   if (!data) return <Loading what="clips" />;
   if (!data.clips.length) return <Empty title="Every clip is decided." />;
@@ -136,11 +136,9 @@ function Clips() {
           <li key={clip.id}>
             <a class="card" data-row href={`#/review/${clip.video_id}/${clip.id}`}>
               <img class="tile" loading="lazy" decoding="async" alt="" src={stillUrl(clip.video_id, middle(clip), 120)} />
-              <span>
-                Frames {clip.start_frame}–{clip.end_frame - 1}
-              </span>
+              <strong class="title">{clip.title || "Untitled"}</strong>
               <span class="faint">
-                <Certainty clip={clip} /> sure
+                {timecode(clip.start_frame, perSecond(clip.rate))} · {lasts(clip)} · <Certainty clip={clip} /> sure
               </span>
             </a>
           </li>

@@ -3,17 +3,9 @@
 import { signal, useSignal } from "@preact/signals";
 import { call, freshKey, Problem, Unreachable } from "../api";
 import { Bar } from "../parts/bits";
+import type { RequestResult, UploadOut } from "../served";
 import { tell } from "../store";
 import { size } from "../words";
-
-interface Upload {
-  upload_id: string;
-  part_bytes: number;
-  parts: number;
-  have: number[];
-  state: "open" | "complete";
-  source: Record<string, unknown>;
-}
 
 interface Sending {
   key: string;
@@ -40,7 +32,7 @@ interface Wishes {
 
 async function send(key: string, file: File, wishes: Wishes, signal_: AbortSignal): Promise<void> {
   const upload = await patiently(signal_, () =>
-    call<Upload>("/api/uploads", {
+    call<UploadOut>("/api/uploads", {
       json: { name: file.name, size: file.size, fingerprint: `${file.name}:${file.size}:${file.lastModified}`, content_type: file.type || "application/octet-stream" },
     }),
   );
@@ -69,7 +61,7 @@ async function send(key: string, file: File, wishes: Wishes, signal_: AbortSigna
     await patiently(signal_, () => call(`/api/uploads/${upload.upload_id}/complete`, { method: "POST", signal: AbortSignal.timeout(120_000) }));
   }
   const asked = await patiently(signal_, () =>
-    call<{ video_id: string }>("/api/requests", { json: { source: upload.source, ...wishes, title: wishes.title || file.name.replace(/\.[^.]+$/, ""), idempotency_key: `upload:${upload.upload_id}` } }),
+    call<RequestResult>("/api/requests", { json: { source: upload.source, ...wishes, title: wishes.title || file.name.replace(/\.[^.]+$/, ""), idempotency_key: `upload:${upload.upload_id}` } }),
   );
   update(key, { state: "sent", done: file.size, video: asked.video_id, note: "" });
 }
@@ -122,7 +114,7 @@ export function Submit() {
     const { title: named, ...rest } = wishes();
     try {
       const body = { source: { kind: "url", url: address.value.trim() }, ...rest, ...(named ? { title: named } : {}), idempotency_key: freshKey() };
-      const asked = await call<{ video_id: string }>("/api/requests", { json: body });
+      const asked = await call<RequestResult>("/api/requests", { json: body });
       sent.value = [{ video_id: asked.video_id, url: address.value.trim() }, ...sent.value].slice(0, 20);
       address.value = "";
       tell("Submitted; it appears in the queue by itself.", "good");

@@ -1,10 +1,11 @@
 // A video as a whole: what it is, how far it has come, its clips as a grid, its history, and files for other programs.
 
 import { useEffect } from "preact/hooks";
+import type { VideoSummary } from "../api";
 import { past } from "../decisions";
 import { Badge, Bar, Certainty, Empty, Loading, middle, Tile, Trouble } from "../parts/bits";
 import { board, boardProblem, clips, history_, loadHistory, media, openVideo, overview, route } from "../store";
-import { ago, length, many, perSecond, words } from "../words";
+import { ago, lasts, length, many, perSecond, words } from "../words";
 
 const SHOWN = 100;
 const FORMATS: [string, string][] = [
@@ -24,7 +25,7 @@ export function VideoPage() {
   const { video } = board.value;
   const rate = perSecond(video.rate);
   const shown = clips.value.slice(0, SHOWN);
-  const source = video.source?.url ?? video.source?.name ?? video.source?.key ?? "";
+  const source = named(video.source);
   return (
     <div class="page">
       <div class="page-head">
@@ -33,6 +34,11 @@ export function VideoPage() {
         {clips.value.length ? (
           <a class="button primary" href={`#/review/${video.id}`}>
             Review
+          </a>
+        ) : null}
+        {clips.value.some((clip) => clip.deliverables.length) ? (
+          <a class="button" href={`#/deliverables/${video.duplicate_of ?? video.id}`}>
+            Deliverables
           </a>
         ) : null}
       </div>
@@ -46,7 +52,7 @@ export function VideoPage() {
       ))}
       <dl class="facts-list">
         <Fact name="Length" value={video.duration ? `${length(video.duration)}, ${many(video.frames ?? 0, "frame")} at ${rate.toFixed(rate % 1 ? 3 : 0)} a second` : "not measured yet"} />
-        <Fact name="Source" value={source || "unknown"} />
+        <Fact name="Source" value={source} />
         <Fact name="Master" value={video.mastered ? "made" : "not made yet"} />
         <Fact name="Came" value={ago(video.created_at)} />
         {overview.value?.scenes.length ? <Fact name="Scenes" value={many(overview.value.scenes.length, "scene")} /> : null}
@@ -82,7 +88,7 @@ export function VideoPage() {
                   {clip.start_frame}–{clip.end_frame - 1}
                 </span>
                 <span class="faint">
-                  {length(rate ? (clip.end_frame - clip.start_frame) / rate : null)} · <Certainty clip={clip} />
+                  {lasts(clip)} · <Certainty clip={clip} />
                 </span>
                 <Badge state={clip.state} />
               </a>
@@ -115,6 +121,12 @@ export function VideoPage() {
       )}
     </div>
   );
+}
+
+function named(source: VideoSummary["source"]): string {
+  if (!source) return "unknown";
+  if (source.kind === "url") return source.url;
+  return source.name || (source.kind === "object" ? source.key : "an upload");
 }
 
 function Fact({ name, value }: { name: string; value: string }) {

@@ -3,8 +3,8 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Clip } from "../api";
-import { anchor, board, current, filter, listed, media, openClip, order, selected, undecided, type Filter } from "../store";
-import { length, perSecond } from "../words";
+import { anchor, current, filter, listed, media, openClip, order, selected, undecided, type Filter } from "../store";
+import { lasts } from "../words";
 import { Badge, Certainty, Do, middle, Tile } from "./bits";
 
 const ROW = 62;
@@ -112,7 +112,6 @@ export function ClipList() {
 }
 
 function Row({ clip, at, onClick, onTick }: { clip: Clip; at: number; onClick: (clip: Clip, event: MouseEvent) => void; onTick: (clip: Clip) => void }) {
-  const rate = perSecond(board.value?.video.rate ?? null);
   const isOpen = current.value?.id === clip.id;
   const isChosen = selected.value.has(clip.id);
   return (
@@ -137,11 +136,11 @@ function Row({ clip, at, onClick, onTick }: { clip: Clip; at: number; onClick: (
       <span class="clip-text">
         <span>
           <strong>{clip.start_frame.toLocaleString("en")}</strong>–{(clip.end_frame - 1).toLocaleString("en")}
-          {clip.grouped_with.length ? <span title="In a group"> ◆</span> : null}
+          {clip.grouped_with.length ? <span class="tag">group</span> : null}
           {clip.note ? <span title={clip.note}> ✎</span> : null}
         </span>
         <span class="faint">
-          {length(rate ? (clip.end_frame - clip.start_frame) / rate : null)} · <Certainty clip={clip} />
+          {lasts(clip)} · <Certainty clip={clip} />
         </span>
       </span>
       <Badge state={clip.state} />

@@ -167,7 +167,7 @@ function draw(canvas: HTMLCanvasElement, { from, to, kind }: { from: number; to:
   // The curve of scores: how much the picture changes from frame to frame
   if (over?.scores?.values.length) {
     const { values, every } = over.scores;
-    const top = Math.max(1e-6, over.scores.threshold ?? 0, ...values);
+    const top = Math.max(1e-6, ...values);
     pen.strokeStyle = ink("score");
     pen.lineWidth = 1.25 * dense;
     pen.beginPath();
@@ -179,15 +179,6 @@ function draw(canvas: HTMLCanvasElement, { from, to, kind }: { from: number; to:
       begun = true;
     }
     pen.stroke();
-    if (over.scores.threshold) {
-      const y = height - 2 * dense - (over.scores.threshold / top) * (low - 4 * dense);
-      pen.setLineDash([4 * dense, 4 * dense]);
-      pen.beginPath();
-      pen.moveTo(0, y);
-      pen.lineTo(width, y);
-      pen.stroke();
-      pen.setLineDash([]);
-    }
   }
 
   // Clips
