@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from itertools import permutations
 from uuid import UUID
 
@@ -128,6 +129,7 @@ def keyframed() -> ClipKeyframed:
         strategy="uniform-4",
         title="A clip",
         keyframes=(Keyframe(frame=112, object=stored("k/000.jpg")), Keyframe(frame=137, object=stored("k/001.jpg"))),
+        duration=Fraction(100, 25),
     )
 
 
@@ -214,7 +216,7 @@ def test_the_events_of_a_run_carry_it():
     )
     (started,) = KEYFRAME.started(order, 2)
     assert started == ClipKeyframingStarted(video_id=VIDEO, clip_id=CLIP, run=2)
-    result = orders.KeyframeResult(keyframes=keyframed().keyframes)
+    result = orders.KeyframeResult(keyframes=keyframed().keyframes, duration=keyframed().duration)
     (done,) = KEYFRAME.succeeded(order, 2, result)
     assert done == keyframed().model_copy(update={"run": 2})
 

@@ -91,3 +91,40 @@ def test_clips_are_found_by_words_by_likeness_and_by_a_picture(page, site, found
             "() => document.querySelector('main .page > [role=status]')?.innerText.includes('like the picture frame.jpg')",
         )
         assert titles(page)[0] == "Counting squares"
+
+
+def test_filters_narrow_what_is_found_and_more_comes_page_by_page(page, site, found):
+    status = "document.querySelector('main .page > [role=status]')?.innerText"
+    page.goto("/#/search?q=meadow")
+    wait_for(page, f"() => {status}?.includes('for “meadow”')")
+    shown = len(titles(page))
+    page.get_by_text("Filters").click()
+    page.locator("[name=min_seconds]").fill("1000")
+    page.keyboard.press("Enter")
+    wait_for(page, "() => document.body.innerText.includes('Nothing was found.')")
+    page.locator("[name=min_seconds]").fill("0.1")
+    page.keyboard.press("Enter")
+    wait_for(page, "() => document.querySelector('.card')")
+    assert len(titles(page)) == shown
+    page.locator("[name=state]").select_option("keyframe_failed")
+    wait_for(page, "() => document.body.innerText.includes('Nothing was found.')")
+    assert "state=keyframe_failed" in page.url
+    page.locator("[name=state]").select_option("")
+    wait_for(page, "() => document.querySelector('.card')")
+    page.locator("[name=min_seconds]").fill("")
+    page.locator("[name=until]").fill("2001-01-01")
+    wait_for(page, "() => document.body.innerText.includes('Nothing was found.')")
+    video = site.get(f"/api/clips/{found[0]}")["video_id"]
+    page.goto(f"/#/search?q=meadow&video_id={video}")
+    wait_for(page, "() => document.querySelectorAll('.card').length === 1")
+    assert titles(page) == ["Rabbit in a meadow"]
+    page.locator("[name=video_id]").click()
+    wait_for(page, "() => document.querySelectorAll('.card').length > 1")
+    # A small page of the service's stands for many clips.
+    page.route("**/api/search?*", lambda route: route.continue_(url=route.request.url.replace("limit=40", "limit=1")))
+    page.goto("/#/search?q=counting+squares")
+    wait_for(page, f"() => {status}?.startsWith('The first 1 clip')")
+    for count in (2, 3):
+        page.get_by_role("button", name="More").click()
+        wait_for(page, f"() => document.querySelectorAll('.card').length === {count}")
+    assert len(set(titles(page))) == len(titles(page))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 
@@ -12,6 +13,10 @@ PART = re.compile(r"/api/uploads/[^/]+/parts/(\d+)$")
 
 def test_an_address_is_submitted(page, site):
     page.goto("/#/submit")
+    page.get_by_label("prores-proxy").check()
+    page.get_by_label("Scenes are found by").select_option("fused")
+    page.get_by_label("The master is made").select_option("none")
+    page.get_by_label("Caption languages").fill("en, de")
     page.locator("input[type=url]").fill("https://example.org/film")
     page.keyboard.press("Enter")
     page.wait_for_selector(".toast.good")
@@ -21,7 +26,16 @@ def test_an_address_is_submitted(page, site):
         "SELECT convert_from(payload, 'UTF8') FROM review.outbox WHERE type = 'heaters.ingest.requested.v1'"
         " AND convert_from(payload, 'UTF8') LIKE '%%example.org/film%%'"
     )
-    assert '"https://example.org/film"' in told[0]
+    asked = json.loads(told[0])
+    assert asked["source"]["url"] == "https://example.org/film"
+    assert asked["options"] == {
+        "needs_splicing": True,
+        "review": "human",
+        "mastering": "none",
+        "detector": "fused",
+        "profiles": ["delivery-h264", "prores-proxy"],
+        "caption_languages": ["en", "de"],
+    }
 
 
 def test_a_file_goes_on_where_its_transfer_stopped(page, site, tmp_path):

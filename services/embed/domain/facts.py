@@ -31,6 +31,7 @@ def keyframed(order: KeyframeOrder, run: int, result: KeyframeResult) -> tuple[E
             title=order.title,
             tags=order.tags,
             keyframes=result.keyframes,
+            duration=result.duration,
         ),
     )
 

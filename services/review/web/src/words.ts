@@ -24,18 +24,9 @@ export function tone(state: string): Tone {
   return "good";
 }
 
-export const APPROVED: ClipState[] = [
-  "review_approved",
-  "exporting",
-  "exported",
-  "export_failed",
-  "keyframing",
-  "keyframed",
-  "keyframe_failed",
-  "embedding",
-  "embedded",
-  "embedding_failed",
-];
+/** States of clips that have delivered files, and of all that were approved. */
+export const DELIVERED: ClipState[] = ["exported", "keyframing", "keyframed", "keyframe_failed", "embedding", "embedded", "embedding_failed"];
+export const APPROVED: ClipState[] = ["review_approved", "exporting", "export_failed", ...DELIVERED];
 
 export function perSecond(rate: string | null): number {
   const [above, below] = (rate ?? "").split("/").map(Number);

@@ -6,11 +6,10 @@ import { call, deliveredUrl, query, stillUrl, type Clip, type ClipPage, type Del
 import { Badge, Empty, Loading, middle, Trouble } from "../parts/bits";
 import { useLoad } from "../parts/load";
 import { route } from "../store";
-import { ago, APPROVED, lasts, perSecond, size, timecode, words } from "../words";
+import { ago, DELIVERED, lasts, perSecond, size, timecode, words } from "../words";
 import { Pages, usePages } from "./queue";
 
 const LIMIT = 30;
-const DELIVERED = APPROVED.filter((state) => state !== "review_approved" && state !== "exporting" && state !== "export_failed");
 /** The files that most people come for; the others are shown on demand. */
 const FIRST = ["video", "captions", "report"];
 const PICTURES = ["contact_sheet", "waveform"];

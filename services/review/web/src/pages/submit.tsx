@@ -3,7 +3,8 @@
 import { signal, useSignal } from "@preact/signals";
 import { call, freshKey, Problem, Unreachable } from "../api";
 import { Bar } from "../parts/bits";
-import type { RequestResult, UploadOut } from "../served";
+import { useLoad } from "../parts/load";
+import type { Options, ProfilesOut, RequestResult, UploadOut } from "../served";
 import { tell } from "../store";
 import { size } from "../words";
 
@@ -18,6 +19,13 @@ interface Sending {
 }
 
 const AT_ONCE = 2;
+const DETECTORS: [string, string][] = [
+  ["adaptive", "cuts and fades, fast"],
+  ["fused", "dissolves and wipes too, a model where it is in doubt"],
+  ["transnetv2", "the model alone"],
+  ["content", "plain differences"],
+  ["histogram", "differences of colours"],
+];
 
 /** Files on their way. They go on while other pages are shown. */
 const sendings = signal<Sending[]>([]);
@@ -27,7 +35,7 @@ const update = (key: string, change: Partial<Sending>) => (sendings.value = send
 interface Wishes {
   title: string;
   tags: string[];
-  options: Record<string, unknown>;
+  options: Options;
 }
 
 async function send(key: string, file: File, wishes: Wishes, signal_: AbortSignal): Promise<void> {
@@ -93,9 +101,13 @@ export function Submit() {
   const address = useSignal("");
   const title = useSignal("");
   const tags = useSignal("");
-  const review = useSignal("human");
+  const review = useSignal<Options["review"]>("human");
   const splice = useSignal(true);
-  const profiles = useSignal("delivery-h264");
+  const mastering = useSignal<Options["mastering"]>("eager");
+  const detector = useSignal("adaptive");
+  const captions = useSignal("");
+  const profiles = useSignal(["delivery-h264"]);
+  const known = useLoad<ProfilesOut>("/api/profiles", false).data?.profiles ?? [];
   const over = useSignal(false);
   const busy = useSignal(false);
   const sent = useSignal<{ video_id: string; url: string }[]>([]);
@@ -104,7 +116,14 @@ export function Submit() {
   const wishes = (): Wishes => ({
     title: title.value.trim(),
     tags: list(tags.value),
-    options: { review: review.value, needs_splicing: splice.value, profiles: list(profiles.value).length ? list(profiles.value) : ["delivery-h264"] },
+    options: {
+      review: review.value,
+      needs_splicing: splice.value,
+      mastering: mastering.value,
+      detector: detector.value,
+      profiles: profiles.value.length ? profiles.value : ["delivery-h264"],
+      caption_languages: list(captions.value),
+    },
   });
   const take = (files: FileList | null | undefined) => {
     for (const file of files ?? []) begin(file, wishes());
@@ -173,19 +192,50 @@ export function Submit() {
           <input type="text" placeholder="separated by commas" value={tags.value} onInput={(event) => (tags.value = event.currentTarget.value)} />
         </label>
         <label>
-          Export profiles
-          <input type="text" value={profiles.value} onInput={(event) => (profiles.value = event.currentTarget.value)} />
-        </label>
-        <label>
           Who decides
-          <select value={review.value} onChange={(event) => (review.value = event.currentTarget.value)}>
+          <select value={review.value} onChange={(event) => (review.value = event.currentTarget.value as Options["review"])}>
             <option value="human">a person, on the review page</option>
             <option value="auto">nobody: approve every clip</option>
           </select>
         </label>
+        <label>
+          Scenes are found by
+          <select value={detector.value} disabled={!splice.value} onChange={(event) => (detector.value = event.currentTarget.value)}>
+            {DETECTORS.map(([name, purpose]) => (
+              <option key={name} value={name}>
+                {name}: {purpose}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          The master is made
+          <select value={mastering.value} onChange={(event) => (mastering.value = event.currentTarget.value as Options["mastering"])}>
+            <option value="eager">at once, of the whole video</option>
+            <option value="approved">of approved clips only</option>
+            <option value="none">never; exports read the source</option>
+          </select>
+        </label>
+        <label>
+          Caption languages
+          <input type="text" placeholder="such as en, de" value={captions.value} onInput={(event) => (captions.value = event.currentTarget.value)} />
+        </label>
         <label class="check">
           <input type="checkbox" checked={splice.value} onChange={(event) => (splice.value = event.currentTarget.checked)} /> Find scenes (off: the video is one clip already)
         </label>
+        <fieldset class="choices">
+          <legend>Approved clips are delivered as</legend>
+          {known.map(({ name, purpose }) => (
+            <label key={name} class="check" title={purpose}>
+              <input
+                type="checkbox"
+                checked={profiles.value.includes(name)}
+                onChange={(event) => (profiles.value = event.currentTarget.checked ? [...profiles.value, name] : profiles.value.filter((one) => one !== name))}
+              />
+              {name}
+            </label>
+          ))}
+        </fieldset>
       </fieldset>
       {sendings.value.length ? (
         <section aria-label="Transfers">
