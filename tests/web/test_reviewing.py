@@ -385,6 +385,35 @@ def test_the_least_certain_come_first_when_asked(page, site, numbers):
     assert certainty == sorted(certainty)
 
 
+def test_the_list_is_narrowed_by_tag_by_note_and_by_length(page, site, numbers):
+    video = site.video(numbers, [30, 60, 150], "Narrow")
+    clips = site.get(f"/api/videos/{video}")["clips"]
+    for command, clip, more in (("tag", 2, {"add": ["bird"], "remove": []}), ("note", 3, {"note": "Blurred wing"})):
+        body = {"command": command, "clips": [clips[clip]["id"]], "versions": [clips[clip]["version"]], **more}
+        site.post(f"/api/videos/{video}/edits", body)
+    open_review(page, video, clips[0]["id"])
+    # The clip that is open stays in the list.
+    for words, starts in (
+        ("bird", [0, 60]),
+        ("WING", [0, 150]),
+        ("<1.5", [0, 30]),
+        (">2 bird", [0, 60]),
+        ("", [0, 30, 60, 150]),
+    ):
+        press_action(page, "Control+KeyF")
+        page.locator(".narrow").fill(words)
+        page.keyboard.press("Escape")
+        wait_for(page, f"() => document.querySelectorAll('.clip-row').length === {len(starts)}")
+        rows = page.locator(".clip-row .clip-text strong").all_inner_texts()
+        assert [int(row) for row in rows] == starts, words
+    press_action(page, "Control+KeyF")
+    page.locator(".narrow").fill(">2")
+    page.keyboard.press("Escape")
+    press_action(page, "Control+KeyA")
+    press_action(page, "KeyS")
+    site.wait(lambda: states(site, video).count("review_skipped") >= 2, "what was chosen is skipped")
+
+
 def test_an_address_that_is_not_secure_says_so_and_still_shows_exact_frames(site, numbers, browser):
     # A site name that leads to loopback: the browser holds it for a foreign, insecure origin.
     site.kill()

@@ -325,6 +325,7 @@ const TABLE: Action[] = [
     },
   },
   { id: "filter", title: "Next filter of the list", group: "Choose", keys: ["Shift+KeyF"], when: reviewing, run: () => (filter.value = FILTERS[(FILTERS.indexOf(filter.value) + 1) % FILTERS.length]!) },
+  { id: "narrow", title: "Show only clips with a tag, a word of a note, or a length", group: "Choose", keys: ["Ctrl+KeyF"], when: reviewing, run: () => document.querySelector<HTMLElement>(".narrow")?.focus() },
   { id: "history", title: "History of this video", group: "Choose", keys: ["KeyH"], when: reviewing, run: () => ((overlay.value = "history"), loadHistory()) },
 
   { id: "row-next", title: "Next row", group: "Page", keys: ["ArrowDown", "KeyN"], when: listing, repeats: true, run: () => focusRow(1) },

@@ -2,6 +2,7 @@
 
 import { batch, computed, signal } from "@preact/signals";
 import { call, query, type Clip, type ClipState, type Edit, type EditPage, type Media, type Overview, type Problem, type Session, type Video, type VideoSummary } from "./api";
+import { perSecond } from "./words";
 
 // Where the page is
 
@@ -150,9 +151,22 @@ export function passes(clip: Clip, wanted: Filter): boolean {
   }
 }
 
+/** What narrows the list: words of tags and notes, and lengths in seconds such as <2 or >10. */
+export const narrowing = signal("");
+
+export function isWithin(clip: Clip, narrowed: string): boolean {
+  const wanted = narrowed.toLowerCase().split(/\s+/).filter(Boolean);
+  return wanted.every((word) => {
+    const [, side, seconds] = /^([<>])([\d.]+)s?$/.exec(word) ?? [];
+    if (!side) return [...clip.tags, clip.note].some((text) => text.toLowerCase().includes(word));
+    const over = (clip.end_frame - clip.start_frame) / perSecond(clip.rate) - Number(seconds);
+    return side === "<" ? over < 0 : over > 0;
+  });
+}
+
 /** The clips as the list shows them. */
 export const listed = computed<Clip[]>(() => {
-  const shown = clips.value.filter((clip) => passes(clip, filter.value) || clip.id === route.value.clip);
+  const shown = clips.value.filter((clip) => (passes(clip, filter.value) && isWithin(clip, narrowing.value)) || clip.id === route.value.clip);
   return order.value === "time" ? shown : [...shown].sort((a, b) => a.confidence - b.confidence || a.start_frame - b.start_frame);
 });
 
@@ -176,6 +190,7 @@ export async function openVideo(id: string): Promise<void> {
       overview.value = null;
       boardProblem.value = null;
       selected.value = new Set();
+      narrowing.value = "";
       marks.value = { in: null, out: null };
       undoable.value = [];
       redoable.value = [];

@@ -3,7 +3,7 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Clip } from "../api";
-import { anchor, current, filter, listed, media, openClip, order, selected, undecided, type Filter } from "../store";
+import { anchor, current, filter, listed, media, narrowing, openClip, order, selected, undecided, type Filter } from "../store";
 import { lasts } from "../words";
 import { Badge, Certainty, Do, middle, Tile } from "./bits";
 
@@ -75,6 +75,15 @@ export function ClipList() {
             Least certain first
           </Do>
         </div>
+        <input
+          type="text"
+          class="narrow"
+          maxLength={200}
+          aria-label="Show only clips with this tag, this word in their note, or this length"
+          placeholder="tag, note, <2 or >10 seconds"
+          value={narrowing.value}
+          onInput={(event) => (narrowing.value = event.currentTarget.value)}
+        />
         <div class="row">
           <Do id="approve-rest" disabled={!undecided.value}>
             Approve the rest
