@@ -231,6 +231,7 @@ def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
 def print_timeline(lines: Sequence[timeline.Line], width: int = 40) -> None:
     """A clip's timeline as an indented list with bars."""
     length = max((line.end for line in lines), default=0.0)
+    axis = timeline.axis(lines)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("STAGE", no_wrap=True)
     for name in ("STARTED", "QUEUED", "RAN"):
@@ -244,9 +245,12 @@ def print_timeline(lines: Sequence[timeline.Line], width: int = 40) -> None:
             f"+{timeline.seconds(line.start)}",
             timeline.seconds(line.span.queue_seconds),
             timeline.seconds(line.span.run_seconds),
-            timeline.bar(line, length, width),
+            timeline.bar(line, axis, width),
         )
     out.print(table)
+    if axis.idle:
+        spells = ", ".join(timeline.seconds(end - start) for start, end in axis.idle)
+        out.print(f"  drawn short, for nothing queued or ran: {spells}", highlight=False)
     for service, (queued, ran) in timeline.totals(lines).items():
         out.print(f"  {service}: {timeline.seconds(queued)} queued, {timeline.seconds(ran)} run", highlight=False)
 

@@ -10,9 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 QUEUE = "heaters.queue_seconds"
+LONG, SHORT = 0.1, 0.04
+"""Of all the time in which something queued or ran: a longer spell of nothing is drawn short, and how short."""
 
 
 @dataclass
@@ -137,15 +140,55 @@ def work_only(lines: Sequence[Line]) -> list[Line]:
     return kept
 
 
-def bar(line: Line, length: float, width: int) -> str:
-    """A line's bar on an axis of ``length`` seconds: dots while it queued, blocks while it ran."""
-    if length <= 0 or width <= 0:
+@dataclass(frozen=True)
+class Axis:
+    """Where times are drawn, 0 to 1. Spells in which nothing queued or ran are drawn short, so that work stays visible.
+
+    ``points`` are pairs of seconds and place, both ascending, with straight lines between them; ``idle`` are the spells
+    drawn short, from and to in seconds.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    idle: tuple[tuple[float, float], ...]
+
+    def at(self, seconds: float) -> float:
+        """The place of a time; before the first and after the last it is at the edge."""
+        for (start, left), (end, right) in pairwise(self.points):
+            if seconds < end:
+                return left + (right - left) * max(0.0, seconds - start) / (end - start)
+        return 1.0 if self.points else 0.0
+
+
+def axis(lines: Sequence[Line]) -> Axis:
+    """The axis of a timeline."""
+    spells: list[list[float]] = []
+    for start, end in sorted((max(0.0, line.start - (line.span.queue_seconds or 0.0)), line.end) for line in lines):
+        if spells and start <= spells[-1][1]:
+            spells[-1][1] = max(spells[-1][1], end)
+        else:
+            spells.append([start, end])
+    busy = sum(end - start for start, end in spells)
+    drawn, before = 0.0, 0.0
+    points: list[tuple[float, float]] = [(0.0, 0.0)]
+    idle: list[tuple[float, float]] = []
+    for start, end in spells:
+        if (gap := start - before) > busy * LONG:
+            idle.append((before, start))
+        for until, length in ((start, min(gap, busy * SHORT) if gap > busy * LONG else gap), (end, end - start)):
+            drawn += length
+            if until > points[-1][0]:
+                points.append((until, drawn))
+        before = end
+    return Axis(tuple((seconds, place / drawn) for seconds, place in points) if drawn else (), tuple(idle))
+
+
+def bar(line: Line, on: Axis, width: int) -> str:
+    """A line's bar: dots while it queued, blocks while it ran."""
+    if not on.points or width <= 0:
         return ""
-    scale = width / length
-    queued = line.span.queue_seconds or 0.0
-    wait = max(0, min(width - 1, int((line.start - queued) * scale)))
-    begin = max(wait, min(width - 1, int(line.start * scale)))
-    end = max(begin + 1, min(width, round(line.end * scale)))
+    wait = min(width - 1, int(on.at(line.start - (line.span.queue_seconds or 0.0)) * width))
+    begin = max(wait, min(width - 1, int(on.at(line.start) * width)))
+    end = max(begin + 1, min(width, round(on.at(line.end) * width)))
     return " " * wait + "·" * (begin - wait) + "█" * (end - begin) + " " * (width - end)
 
 

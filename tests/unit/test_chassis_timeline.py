@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.chassis import timeline
+from services.chassis.timeline import QUEUE
 
 CLIP = "c" * 32
 VIDEO = "a" * 32
@@ -78,16 +83,45 @@ def test_what_only_passes_events_on_can_be_left_out():
 
 
 def test_bars_share_one_axis_and_show_waiting_before_running():
-    fetch = compose()[1]
-    drawn = timeline.bar(fetch, 14, 28)
+    lines = compose()
+    axis = timeline.axis(lines)
+    assert axis.idle == ()
+    drawn = timeline.bar(lines[1], axis, 28)
     assert len(drawn) == 28
     assert drawn.startswith(" ·████ ")
-    assert timeline.bar(fetch, 0, 28) == ""
+    assert timeline.bar(lines[1], timeline.axis([]), 28) == ""
 
 
 def test_every_bar_is_as_wide_as_the_axis():
     lines = compose()
-    assert {len(timeline.bar(line, max(line.end for line in lines), 33)) for line in lines} == {33}
+    assert {len(timeline.bar(line, timeline.axis(lines), 33)) for line in lines} == {33}
+
+
+def test_a_long_spell_of_nothing_is_drawn_short():
+    rows = [*ROWS[:2], row(VIDEO, "3", "2", "export.export", 1003, 1005, **{"heaters.queue_seconds": 1})]
+    lines = timeline.compose(timeline.read(rows), VIDEO)
+    axis = timeline.axis(lines)
+    assert axis.idle == ((3.0, 1002.0),)
+    fetch, export = (timeline.bar(line, axis, 40) for line in lines[1:])
+    assert min(fetch.count("█"), export.count("█")) > 10
+    assert len(fetch.rstrip()) < export.index("·")
+    assert export.endswith("█")
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1e6), st.floats(0, 1e4), st.floats(0, 1e4)).map(
+            lambda given: row(VIDEO, str(uuid4()), None, "w.w", given[0], given[0] + given[1], **{QUEUE: given[2]})
+        ),
+        max_size=8,
+    ),
+    st.lists(st.floats(-10, 2e6), min_size=2, max_size=9),
+)
+def test_an_axis_keeps_the_order_of_times(rows, times):
+    axis = timeline.axis(timeline.compose(timeline.read(rows), VIDEO))
+    places = [axis.at(seconds) for seconds in sorted(times)]
+    assert places == sorted(places)
+    assert all(0 <= place <= 1 for place in places)
 
 
 def test_totals_add_up_by_service():

@@ -118,6 +118,8 @@ class SpanOut(BaseModel):
     name: str
     start: float
     end: float
+    drawn_from: Annotated[float, Field(description="Where its bar begins, 0 to 1: idle spells are drawn short.")]
+    drawn_to: float
     queue_seconds: float | None
     status: str
     trace_id: str
@@ -130,6 +132,9 @@ class TraceOut(BaseModel):
     trace_id: str
     origin: datetime | None
     seconds: float
+    idle: Annotated[
+        list[tuple[float, float]], Field(description="Spells drawn short since nothing queued or ran, in seconds.")
+    ]
     lines: list[SpanOut]
 
 
@@ -300,10 +305,12 @@ def _failure(row: Mapping[Any, Any]) -> FailureOut:
 
 
 def _trace(trace_id: str, lines: list[timeline.Line]) -> TraceOut:
+    axis = timeline.axis(lines)
     return TraceOut(
         trace_id=trace_id,
         origin=min((line.span.started_at for line in lines), default=None),
         seconds=max((line.end for line in lines), default=0.0),
+        idle=list(axis.idle),
         lines=[
             SpanOut(
                 depth=line.depth,
@@ -311,6 +318,8 @@ def _trace(trace_id: str, lines: list[timeline.Line]) -> TraceOut:
                 name=line.span.name,
                 start=line.start,
                 end=line.end,
+                drawn_from=axis.at(line.start),
+                drawn_to=axis.at(line.end),
                 queue_seconds=line.span.queue_seconds,
                 status=line.span.status,
                 trace_id=line.span.trace_id,

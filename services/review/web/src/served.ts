@@ -577,6 +577,8 @@ export interface SpanOut {
   name: string;
   start: number;
   end: number;
+  drawn_from: number;
+  drawn_to: number;
   queue_seconds: number | null;
   status: string;
   trace_id: string;
@@ -633,6 +635,7 @@ export interface TraceOut {
   trace_id: string;
   origin: string | null;
   seconds: number;
+  idle: [number, number][];
   lines: SpanOut[];
 }
 

@@ -235,11 +235,11 @@ function Trace() {
 const SHOWN = 100;
 
 function Lines({ data }: { data: TraceOut }) {
-  const total = Math.max(1e-6, data.seconds, ...data.lines.map((line) => line.end));
   return (
     <>
       <p class="faint">
-        Trace <code>{data.trace_id}</code>, {length(total)} in all
+        Trace <code>{data.trace_id}</code>, {length(data.seconds)} in all
+        {data.idle.length ? `; drawn short, for nothing queued or ran: ${data.idle.map(([start, end]) => length(end - start)).join(", ")}` : ""}
       </p>
       <div class="scroll" tabIndex={0} role="region" aria-label="Timeline">
         <table class="trace">
@@ -253,7 +253,7 @@ function Lines({ data }: { data: TraceOut }) {
                   <span class="lane">
                     <span
                       class={`span ${/error/i.test(line.status) ? "failed" : ""}`}
-                      style={{ left: `${(Math.max(0, line.start) / total) * 100}%`, width: `${Math.max(0.3, ((line.end - line.start) / total) * 100)}%` }}
+                      style={{ left: `${line.drawn_from * 100}%`, width: `${Math.max(0.3, (line.drawn_to - line.drawn_from) * 100)}%` }}
                     />
                   </span>
                 </td>
