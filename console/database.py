@@ -116,7 +116,7 @@ def locate(home: Home, stack: Stack) -> Database:
             "set HEATERS_DATA to a folder that every user may enter, or run as a normal user"
         )
         raise DatabaseError(message)
-    (place / OWNER_FILE).write_text(str(home.data))
+    _note(place / OWNER_FILE, home.data)
     if not link.exists():
         with contextlib.suppress(FileNotFoundError):
             link.unlink()
@@ -184,7 +184,7 @@ def copy_programs(programs: Path, elsewhere: Path = ELSEWHERE) -> Path:
         for path in (fresh, *fresh.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755)
-        (fresh / SOURCE_FILE).write_text(str(programs))
+        _note(fresh / SOURCE_FILE, programs)
         with contextlib.suppress(OSError):
             fresh.rename(target)
         shutil.rmtree(fresh, ignore_errors=True)
@@ -199,14 +199,26 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+def _note(file: Path, path: Path) -> None:
+    """Writes down a path, whole or not at all: another stack that starts at this moment may read it."""
+    fresh = file.with_name(f"{file.name}.{os.getpid()}.new")
+    fresh.write_text(str(path))
+    fresh.replace(file)
+
+
 def forget_orphans(elsewhere: Path = ELSEWHERE) -> None:
-    """Removes databases whose data folder is gone or belongs to another stack by now, and copies of programs that are gone."""
+    """Removes databases whose data folder is gone or belongs to another stack by now, and copies of programs that are gone.
+
+    Another stack may do the same at this moment.
+    """
     for owner in elsewhere.glob(f"*/{OWNER_FILE}"):
-        if read_json(Path(owner.read_text()) / "stack.json").get("id") != owner.parent.name:
-            shutil.rmtree(owner.parent, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            if read_json(Path(owner.read_text()) / "stack.json").get("id") != owner.parent.name:
+                shutil.rmtree(owner.parent, ignore_errors=True)
     for source in elsewhere.glob(f"*/{SOURCE_FILE}"):
-        if not (Path(source.read_text()) / "bin/postgres").exists():
-            shutil.rmtree(source.parent, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            if not (Path(source.read_text()) / "bin/postgres").exists():
+                shutil.rmtree(source.parent, ignore_errors=True)
 
 
 async def ensure_cluster(database: Database, stack: Stack, environment: Mapping[str, str], log: Path) -> None:

@@ -133,11 +133,17 @@ def _is_steady(home: Home, state: State) -> bool:
 
 
 _spawned: list[subprocess.Popen[bytes]] = []
-"""Kept so that a supervisor that ends before its caller is no surprise to anybody."""
+"""Supervisors that this process started and whose end it has not seen."""
+
+
+def _see_ended() -> None:
+    """Takes note of supervisors that ended before their caller, so that none stays a zombie."""
+    _spawned[:] = [process for process in _spawned if process.poll() is None]
 
 
 def spawn(home: Home) -> subprocess.Popen[bytes]:
     """Starts the supervisor, detached from this process and its terminal."""
+    _see_ended()
     with contextlib.suppress(FileNotFoundError):
         home.down_file.unlink()
     with home.log("supervisor").open("ab") as log:
@@ -188,13 +194,13 @@ def take_down(home: Home, patience: float = 30.0) -> bool:
     with contextlib.suppress(FileNotFoundError):
         home.keep_file.unlink()
     state = read_state(home)
-    if not state:
-        return False
-    home.down_file.touch()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(int(state["pid"]), signal.SIGTERM)
-    wait_for_end(home, state, patience)
-    return True
+    if state:
+        home.down_file.touch()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(state["pid"]), signal.SIGTERM)
+        wait_for_end(home, state, patience)
+    _see_ended()
+    return bool(state)
 
 
 def wait_for_end(home: Home, state: State, patience: float = 30.0) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 from fractions import Fraction
 
@@ -23,16 +22,10 @@ from tests.support.rendering import make_video
 
 # yt-dlp leaves sockets of failed requests to the garbage collector.
 pytestmark = [
+    pytest.mark.usefixtures("rubbish_is_collected"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def rubbish_is_collected_here():
-    """What a failed download leaves to the garbage collector is collected while the warning about it is expected."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="module")

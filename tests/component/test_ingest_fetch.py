@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import socket
 from fractions import Fraction
@@ -25,18 +24,12 @@ from tests.support.rendering import make_video
 
 # yt-dlp leaves sockets of failed requests to the garbage collector.
 pytestmark = [
+    pytest.mark.usefixtures("rubbish_is_collected"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 VIDEO = UUID(int=3)
-
-
-@pytest.fixture(autouse=True)
-def rubbish_is_collected_here():
-    """What a failed download leaves to the garbage collector is collected while the warning about it is expected."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from datetime import timedelta
@@ -24,16 +23,10 @@ from tests.support.origin import Site
 from tests.support.rendering import make_video
 
 pytestmark = [
+    pytest.mark.usefixtures("rubbish_is_collected"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def rubbish_is_collected_here():
-    """What a failed download leaves to the garbage collector is collected while the warning about it is expected."""
-    yield
-    gc.collect()
 
 
 VIDEO = UUID(int=7)

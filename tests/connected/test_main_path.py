@@ -20,6 +20,17 @@ from tests.support.media_files import FIXTURES, unique
 GOOD = sorted(
     path for path in FIXTURES.iterdir() if path.suffix in {".mp4", ".webm", ".ts"} and "corrupt" not in path.name
 )
+LONG = {"detection_footage", "detection_held_out", "psd_cuts_and_fades_720p2997"}
+"""What takes as long as all others together, and has nothing that one of them has not: taken under ``--full``."""
+
+
+def taken(config) -> list[Path]:
+    return [path for path in GOOD if config.getoption("--full") or path.stem not in LONG]
+
+
+def pytest_generate_tests(metafunc) -> None:
+    if "path" in metafunc.fixturenames:
+        metafunc.parametrize("path", taken(metafunc.config), ids=lambda path: path.stem)
 
 
 def decoded_frames(path: Path) -> int:
@@ -39,11 +50,11 @@ def out(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def document(stack, out) -> dict:
-    return stack.run(*GOOD, out=out)
+def document(stack, out, request) -> dict:
+    return stack.run(*taken(request.config), out=out)
 
 
-@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+@pytest.mark.scaled
 def test_a_good_file_becomes_clips_that_tile_it_exactly_and_are_all_embedded(document, path):
     video = next(video for video in document["videos"] if video["source"] == str(path))
     assert video["error"] is None
@@ -55,7 +66,7 @@ def test_a_good_file_becomes_clips_that_tile_it_exactly_and_are_all_embedded(doc
     assert edges[-1] == video["frames"]
 
 
-@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+@pytest.mark.scaled
 def test_every_delivered_file_is_what_its_manifest_says(document, path):
     video = next(video for video in document["videos"] if video["source"] == str(path))
     for clip in video["clips"]:

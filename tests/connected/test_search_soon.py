@@ -22,6 +22,7 @@ def delivered(stack, tmp_path_factory) -> str:
     return video["id"]
 
 
+@pytest.mark.alone("the aim is stated for a stack that has nothing else to do")
 def test_a_clip_is_searchable_ten_seconds_after_its_export(stack, delivered):
     (row,) = stack.query(
         """

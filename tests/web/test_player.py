@@ -151,6 +151,7 @@ def test_shuttle_plays_faster_in_both_directions_and_stops(open_page):
     seen(page)
 
 
+@pytest.mark.alone("what is dropped when others compute tells nothing of the player")
 @pytest.mark.scaled
 @pytest.mark.parametrize("rate", [1, -1])
 def test_720p_plays_without_a_drop(page, site, large, rate, scale):
