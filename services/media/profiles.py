@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 from contracts.errors import Permanent
 from contracts.values import ProfileName, Value
 
-RENDER_VERSION = 6
+RENDER_VERSION = 7
 """Raised whenever rendering makes other bytes of the same input, profile and library versions."""
 
 SCHEMA_VERSION = 1
@@ -89,6 +89,7 @@ ENCODERS: Mapping[str, EncoderFacts] = MappingProxyType(
                 {
                     "aq-mode",
                     "bframes",
+                    "ctu",
                     "frame-threads",
                     "level-idc",
                     "high-tier",
@@ -112,7 +113,16 @@ ENCODERS: Mapping[str, EncoderFacts] = MappingProxyType(
             fixed=(("err_detect", "explode"),),
             params_in="svtav1-params",
             params=frozenset(
-                {"film-grain", "film-grain-denoise", "lp", "tune", "enable-qm", "tile-columns", "tile-rows"}
+                {
+                    "film-grain",
+                    "film-grain-denoise",
+                    "lookahead",
+                    "lp",
+                    "tune",
+                    "enable-qm",
+                    "tile-columns",
+                    "tile-rows",
+                }
             ),
             fixed_params=(("lp", "2"),),
             rated=(("lp", "1"),),
@@ -358,8 +368,13 @@ class VideoEncoding(_Strict):
             return self.deep_pixel_format
         return self.pixel_format
 
-    def encoder_options(self, *, more_params: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-        """Everything that is said to the encoder, but for what depends on the frame rate."""
+    def encoder_options(
+        self, *, params: Iterable[tuple[str, str]] = (), unless_said: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, str]:
+        """Everything that is said to the encoder, but for what depends on the frame rate.
+
+        ``params`` are added to its own, and ``unless_said`` is what it is told where the profile says nothing.
+        """
         facts = ENCODERS[self.encoder]
         options = dict(facts.fixed)
         if self.crf is not None:
@@ -370,13 +385,13 @@ class VideoEncoding(_Strict):
             options["maxrate"] = str(self.max_bit_rate)
             options["bufsize"] = str(2 * self.max_bit_rate)
         rated = facts.rated if self.bit_rate is not None or self.max_bit_rate is not None else ()
-        said = dict((*self.options, *rated))
+        said = dict((*unless_said.items(), *self.options, *rated))
         options |= {name: value for name, value in said.items() if name not in facts.params}
-        params = dict(facts.fixed_params)
-        params |= {name: value for name, value in said.items() if name in facts.params}
-        params |= dict(more_params)
-        if params:
-            options[facts.params_in] = ":".join(f"{name}={value}" for name, value in sorted(params.items()))
+        all_params = dict(facts.fixed_params)
+        all_params |= {name: value for name, value in said.items() if name in facts.params}
+        all_params |= dict(params)
+        if all_params:
+            options[facts.params_in] = ":".join(f"{name}={value}" for name, value in sorted(all_params.items()))
         return options
 
 

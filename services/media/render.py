@@ -1,6 +1,7 @@
 """Renders clips of one video: each needed frame is decoded once, for every clip and profile that shows it.
 
-Only a clip that overlaps others and finds no room for its encoders (``Budget``) has its frames decoded again, after them.
+Encoders that find no room beside those that are open (``Budget``) take their turn afterwards: the decoded frames wait for
+them on the disk. Only frames for which the disk has no room either, and interlaced ones, are then decoded again.
 
 How it runs: one thread (the caller's) reads frames. Each clip has a thread that measures them and takes pictures, one
 that reads and encodes the sound, and for each rendition one that encodes and writes, and one that proves what was
@@ -14,13 +15,14 @@ versions give the same bytes; a misspelt codec option is an error; a clip that f
 
 from __future__ import annotations
 
-import gc
+import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -33,8 +35,11 @@ from services.media.audio import as_float
 from services.media.errors import EncodingFailed, Incomplete, translated
 from services.media.fan import Fan
 from services.media.footage import Footage, Sounds
+from services.media.frame_spool import FrameSpool
+from services.media.light import Light, light_of
 from services.media.loudness import SoundSpool, measured_gain
 from services.media.measure import PictureFacts, PictureLimits, SoundLimits
+from services.media.memory import give_back
 from services.media.overlay import Overlay
 from services.media.profiles import Profile
 from services.media.rendition import SOUND_AHEAD, Rendition, Writer, queue_depth
@@ -79,9 +84,10 @@ _MOST_UNFREED = 200_000_000
 """Bytes of ended encoders that may stay behind until they are looked for, which takes some hundredths of a second."""
 
 
-def encoder_bytes(profile: Profile, width: int, height: int) -> int:
-    """About how much memory the encoder of a rendition takes; pictures may be smaller, never larger, than the source's."""
-    return ENCODER_BYTES.get(profile.video.encoder, max(ENCODER_BYTES.values())) * width * height
+def encoders_bytes(profiles: Iterable[Profile], pixels: int) -> int:
+    """About how much memory the renditions' encoders take; pictures may be smaller, never larger, than the source's."""
+    most = max(ENCODER_BYTES.values())
+    return pixels * sum(ENCODER_BYTES.get(profile.video.encoder, most) for profile in profiles)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,9 @@ class Budget:
     sound: SoundLimits = field(default_factory=SoundLimits)
     closing: int = 1
     encoder_memory: int = 400_000_000
-    """Bytes that the encoders open at once may take, by ``encoder_bytes``; one clip is always rendered."""
+    """Bytes that the encoders open at once may take, by ``encoders_bytes``; one of them is always open."""
+    waiting_frames: int = 16_000_000_000
+    """Bytes of disk that frames may take which wait for an encoder; never more than a quarter of what is free."""
 
 
 def render(
@@ -109,7 +117,7 @@ def render(
     """
     budget = budget or Budget()
     order = sorted(range(len(cuts)), key=lambda place: (cuts[place].frames.start, cuts[place].frames.end, place))
-    waiting = deque[int]()
+    waiting = deque[_Part]()
     for place in order:
         if cuts[place].frames.end > footage.frames:
             yield (
@@ -121,9 +129,10 @@ def render(
                 ),
             )
         else:
-            waiting.append(place)
-    read, total = 0, _distinct_frames([cuts[place].frames for place in waiting])
-    state = _State(waiting)
+            waiting.append(_Part(place, cuts[place]))
+    if not waiting:
+        return
+    read, total = 0, _distinct_frames([part.frames for part in waiting])
 
     def counted() -> None:
         nonlocal read
@@ -131,89 +140,153 @@ def render(
         if progress is not None:
             progress(read, total)
 
-    try:
-        while waiting or state.later:
-            if not waiting:
-                waiting.extend(state.later)
-                state.later.clear()
-                total = read + _distinct_frames([cuts[place].frames for place in waiting])
-            run = _first_run([cuts[place].frames for place in waiting])
-            try:
-                with translated("decoding the video"):
-                    yield from _render_run(footage, cuts, run, state, budget=budget, counted=counted)
-            except HeatersError as error:
-                # What was open when reading failed is lost; what comes later in the run gets a read of its own.
-                failed = [clip.place for clip in state.opened] or [waiting.popleft()]
-                for clip in state.opened:
-                    clip.abort()
-                state.opened.clear()
-                for place in failed:
-                    yield place, error
-        while state.closing:
-            yield state.next_result()
-    finally:
-        for clip in (*state.opened, *state.closing):
-            clip.abort()
+    folder = cuts[waiting[0].place].folder.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with FrameSpool(folder, min(budget.waiting_frames, shutil.disk_usage(folder).free // 4)) as spool:
+        state = _State(cuts, waiting, spool)
+        try:
+            while waiting:
+                run = _first_run([part.frames for part in waiting])
+                try:
+                    with translated("decoding the video"):
+                        yield from _render_run(footage, run, state, budget=budget, counted=counted)
+                except HeatersError as error:
+                    # What was open when reading failed is lost; what comes later in the run gets a read of its own.
+                    failed = [clip.part for clip in state.opened] or [waiting.popleft()]
+                    for clip in state.opened:
+                        clip.abort()
+                    state.opened.clear()
+                    for part in failed:
+                        yield from state.outcome(part, error)
+                if state.later:
+                    # They have their turn before the frames that wait for them become too many.
+                    waiting.extendleft(reversed(state.later))
+                    state.later.clear()
+                    total = read + _distinct_frames([part.frames for part in waiting])
+            while state.closing:
+                yield from state.next_result()
+        finally:
+            for clip in (*state.opened, *state.closing):
+                clip.abort()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A clip, or those of its renditions that found no room with the others. The first part of a clip makes its sidecars."""
+
+    place: int
+    cut: Cut
+    first: bool = True
+    light: Light | None = None
+    """What the clip's first frame says, which frames that waited on the disk do not say any more."""
+
+    @property
+    def frames(self) -> FrameRange:
+        return self.cut.frames
+
+    def split(self, room: int, pixels: int) -> tuple[_Part | None, _Part | None]:
+        """What fits into so many bytes, and what does not."""
+        fitting: list[Profile] = []
+        for profile in self.cut.profiles:
+            needs = encoders_bytes([profile], pixels)
+            if needs <= room:
+                fitting.append(profile)
+                room -= needs
+        rest = tuple(profile for profile in self.cut.profiles if profile not in fitting)
+        if not fitting or not rest:
+            return (self, None) if fitting else (None, self)
+        return self.only(tuple(fitting)), replace(self.only(rest), first=False)
+
+    def only(self, profiles: tuple[Profile, ...]) -> _Part:
+        """The same clip with fewer renditions."""
+        return replace(self, cut=replace(self.cut, profiles=profiles))
 
 
 @dataclass
 class _State:
-    """Which clips wait, which take frames now, and whose encoders are finishing."""
+    """Which parts of clips wait, which take frames now, whose encoders are finishing, and which found no room."""
 
-    waiting: deque[int]
+    cuts: Sequence[Cut]
+    waiting: deque[_Part]
+    spool: FrameSpool
     opened: list[_ClipPass] = field(default_factory=list)
     closing: deque[_ClipPass] = field(default_factory=deque)
+    later: list[_Part] = field(default_factory=list)
     idle_sounds: list[Sounds] = field(default_factory=list)
     chains: Chains = field(default_factory=Chains)
-    later: list[int] = field(default_factory=list)
     unfreed: int = 0
+    _made: dict[int, list[tuple[_Part, Rendered]]] = field(default_factory=dict)
+    _failed: set[int] = field(default_factory=set)
 
     @property
     def memory(self) -> int:
         """Bytes that the encoders take which are open now."""
         return sum(clip.memory for clip in (*self.opened, *self.closing))
 
-    def next_result(self) -> tuple[int, Rendered | HeatersError]:
-        """What became of the clip that has been closing for longest; waits for it."""
+    def next_result(self) -> Iterator[tuple[int, Rendered | HeatersError]]:
+        """What became of the clip that has been closing for longest; waits for it. Nothing if parts of it are to come."""
         clip = self.closing.popleft()
         outcome = clip.result()
         self.unfreed += clip.memory
         if self.unfreed >= _MOST_UNFREED:
-            # An encoder lives as long as its container, and the two in a ring that only the collector breaks.
             self.unfreed = 0
-            gc.collect()
-        return outcome
+            give_back()
+        yield from self.outcome(clip.part, outcome)
+
+    def outcome(self, part: _Part, outcome: Rendered | HeatersError) -> Iterator[tuple[int, Rendered | HeatersError]]:
+        """Gives a clip's result once all its parts are made, or its first error."""
+        place = part.place
+        if place in self._failed:
+            return
+        if isinstance(outcome, HeatersError):
+            self._failed.add(place)
+            self._made.pop(place, None)
+            self.later[:] = [other for other in self.later if other.place != place]
+            for other in [other for other in self.waiting if other.place == place]:
+                self.waiting.remove(other)
+            yield place, outcome
+            return
+        made = self._made.setdefault(place, [])
+        made.append((part, outcome))
+        parts = (*self.later, *self.waiting, *(clip.part for clip in (*self.opened, *self.closing)))
+        if all(other.place != place for other in parts):
+            yield place, _together(self.cuts[place], self._made.pop(place))
+
+
+def _together(cut: Cut, made: Sequence[tuple[_Part, Rendered]]) -> Rendered:
+    """One clip's parts as one."""
+    (whole,) = (rendered for part, rendered in made if part.first)
+    renditions = {rendition.profile.name: rendition for _, rendered in made for rendition in rendered.renditions}
+    return replace(whole, renditions=tuple(renditions[profile.name] for profile in cut.profiles))
 
 
 def _render_run(
     footage: Footage,
-    cuts: Sequence[Cut],
     run: FrameRange,
     state: _State,
     *,
     budget: Budget,
     counted: Callable[[], None],
 ) -> Iterator[tuple[int, Rendered | HeatersError]]:
-    waiting, opened = state.waiting, state.opened
+    waiting, opened, spool = state.waiting, state.opened, state.spool
     expected = run.start
-    for number, frame in footage.pictures.frames(run):
+    for number, frame in _pictures(footage, run, spool):
         if number != expected:
             raise Incomplete(
                 f"Frame {expected} did not come: the decoder gave frame {number}. Preprocess the video again."
             )
         expected += 1
-        while waiting and cuts[waiting[0]].frames.start == number:
-            place = waiting.popleft()
-            needs = sum(encoder_bytes(profile, frame.width, frame.height) for profile in cuts[place].profiles)
-            while state.closing and (
-                len(state.closing) > budget.closing or state.memory + needs > budget.encoder_memory
-            ):
-                yield state.next_result()
-            if opened and state.memory + needs > budget.encoder_memory:
-                # It overlaps clips whose encoders leave no room: it gets a read of its own, after them.
-                state.later.append(place)
-                continue
-            opened.append(_ClipPass(place, footage, cuts[place], budget, state, needs))
+        while waiting and waiting[0].frames.start == number:
+            needs = encoders_bytes(waiting[0].cut.profiles, frame.width * frame.height)
+            tight = state.memory + needs > budget.encoder_memory
+            if state.closing and (tight or len(state.closing) > budget.closing):
+                yield from state.next_result()
+            else:
+                _open(waiting.popleft(), frame, footage, state, budget)
+        if any(part.frames.start <= number < part.frames.end for part in state.later):
+            spool.keep(number, frame)
+        else:
+            spool.drop(number)
         for clip in opened:
             clip.add(number, frame)
         counted()
@@ -221,11 +294,36 @@ def _render_run(
             opened.remove(clip)
             clip.end()
             state.closing.append(clip)
-        if not opened and not (waiting and cuts[waiting[0]].frames.start == expected):
-            # The rest of the run belongs to clips that were put off.
+        if not opened and not (waiting and waiting[0].frames.start == expected):
+            # The rest of the run belongs to clips that were put off: they take it from here.
             return
     if expected != run.end:
         raise Incomplete(f"The video ended at frame {expected}, before frame {run.end}. Preprocess the video again.")
+
+
+def _pictures(footage: Footage, run: FrameRange, spool: FrameSpool) -> Iterator[tuple[int, VideoFrame]]:
+    """The frames of a run: first those that waited on the disk, then what has to be decoded."""
+    number = run.start
+    while number < run.end and number in spool:
+        yield number, spool.frame(number)
+        number += 1
+    if number < run.end:
+        yield from footage.pictures.frames(FrameRange(start=number, end=run.end))
+
+
+def _open(part: _Part, frame: VideoFrame, footage: Footage, state: _State, budget: Budget) -> None:
+    """Opens as many of the part's encoders as find room, and puts the others off."""
+    pixels = frame.width * frame.height
+    part = replace(part, light=part.light or light_of(frame))
+    now, later = part.split(budget.encoder_memory - state.memory, pixels)
+    if now is None and not state.opened:
+        # One encoder is always open, however large it is.
+        now, later = part.split(encoders_bytes(part.cut.profiles[:1], pixels), pixels)
+    if later is not None:
+        state.later.append(later)
+    if now is not None:
+        memory = encoders_bytes(now.cut.profiles, pixels)
+        state.opened.append(_ClipPass(now, footage, budget, state, memory))
 
 
 def _first_run(ranges: Sequence[FrameRange]) -> FrameRange:
@@ -328,9 +426,10 @@ class _Hearing:
 class _ClipPass:
     """One clip while its frames pass. Its errors stay its own: after one, frames are let by until the clip ends."""
 
-    def __init__(self, place: int, footage: Footage, cut: Cut, budget: Budget, state: _State, memory: int) -> None:
-        self.place = place
-        self.frames = cut.frames
+    def __init__(self, part: _Part, footage: Footage, budget: Budget, state: _State, memory: int) -> None:
+        cut = part.cut
+        self.part = part
+        self.frames = part.frames
         self.memory = memory
         self._footage = footage
         self._cut = cut
@@ -338,11 +437,11 @@ class _ClipPass:
         self._start = footage.time_of(cut.frames.start)
         self._length = footage.time_of(cut.frames.end) - self._start
         self._crew = Crew()
-        self._fan = Fan(len(cut.profiles) + 1)
+        self._fan = Fan(len(cut.profiles) + part.first)
         self._writers: list[Writer] = []
         self._error: HeatersError | None = None
         self._chains = state.chains
-        self._aside = Aside(footage, cut.frames, budget.pictures, state.chains, cut.watermark)
+        self._aside = Aside(footage, cut.frames, budget.pictures, state.chains, cut.watermark) if part.first else None
         self._asides: Pipe[tuple[int, VideoFrame]] | None = None
         self._idle_sounds = state.idle_sounds
         self._sound: _SoundPass | None = None
@@ -356,10 +455,10 @@ class _ClipPass:
                 self._open(frame)
             if self._sound is not None:
                 self._sound.advance(self._footage.time_of(number + 1) - self._start + SOUND_AHEAD)
-            own, *others = self._fan.spread(frame)
-            assert self._asides is not None  # noqa: S101 - opened with the first frame.
-            self._asides.put((number, own))
-            for writer, twin in zip(self._writers, others, strict=True):
+            twins = self._fan.spread(frame)
+            if self._asides is not None:
+                self._asides.put((number, twins.pop()))
+            for writer, twin in zip(self._writers, twins, strict=True):
                 writer.put_picture(number - self.frames.start, twin)
 
     @contextmanager
@@ -398,6 +497,7 @@ class _ClipPass:
                     self.frames,
                     title=self._cut.title,
                     first=first,
+                    light=self.part.light,
                     first_sound=first_sound,
                     limits=self._budget.sound,
                     crew=self._crew,
@@ -409,12 +509,13 @@ class _ClipPass:
             )
         if reader is not None and first_sound is not None:
             self._sound = hearing.sound = _SoundPass(reader, blocks, first_sound, self._writers, self._crew)
-        depth = queue_depth(first.width, first.height)
-        self._asides = self._crew.pipe("sidecars", self._watch, depth=depth)
+        if self._aside is not None:
+            watch = partial(self._watch, self._aside)
+            self._asides = self._crew.pipe("sidecars", watch, depth=queue_depth(first.width, first.height))
 
-    def _watch(self, items: Iterator[tuple[int, VideoFrame]]) -> None:
+    def _watch(self, aside: Aside, items: Iterator[tuple[int, VideoFrame]]) -> None:
         with translated(f"measuring the clip {self.frames}"):
-            self._aside.read(items)
+            aside.read(items)
 
     def _gains(self, spool: SoundSpool) -> dict[str, float]:
         return {
@@ -442,18 +543,18 @@ class _ClipPass:
             for writer in self._writers:
                 writer.end()
 
-    def result(self) -> tuple[int, Rendered | HeatersError]:
+    def result(self) -> Rendered | HeatersError:
         """Waits for the encoders; gives what was made, or the first error."""
         if self._error is None:
             with self._guarded(f"finishing the clip {self.frames}"):
-                return self.place, self._finished()
+                return self._finished()
         assert self._error is not None  # noqa: S101 - set just above.
-        return self.place, self._error
+        return self._error
 
     def _finished(self) -> Rendered:
         self._crew.join()
         renditions = tuple(writer.result() for writer in self._writers)
-        pictures = self._aside.facts()
+        pictures = self._aside.facts() if self._aside is not None else PictureFacts(len(self.frames), (), ())
         silent: tuple[tuple[Fraction, Fraction], ...] = ()
         if self._sound is not None:
             silent = tuple(self._sound.reader.holes)
@@ -467,6 +568,8 @@ class _ClipPass:
 
     def _sidecars(self) -> Iterator[Sidecar]:
         cut = self._cut
+        if self._aside is None:
+            return
         yield from self._aside.sidecars(cut.stem, cut.title)
         if self._sound is not None:
             yield from self._sound.waves.sidecars(cut.stem)

@@ -31,7 +31,7 @@ from services.media.audio import SoundChain, open_encoder
 from services.media.errors import Disagreement, EncodingFailed, UnsupportedPixels, translated
 from services.media.footage import Footage
 from services.media.layout import Layout, layout_of
-from services.media.light import light_of
+from services.media.light import Light
 from services.media.lossless import lossless_format
 from services.media.measure import SoundFacts, SoundLimits
 from services.media.overlay import Overlay
@@ -47,15 +47,35 @@ os.environ.setdefault("SVT_LOG", "1")
 SOUND_AHEAD = Fraction(1, 2)
 """Seconds by which the sound is encoded ahead of the pictures; more than any encoder holds back."""
 
-_LARGE_PIXELS, _LARGE_LOOKAHEAD = 1920 * 1080, "20"
-"""Of pictures this large x264 looks fewer frames ahead than its preset says: at 1920x1080 each costs about 6 MB."""
+_FRUGAL: dict[int, dict[str, dict[str, str]]] = {
+    1920 * 1080: {
+        "libx264": {"rc-lookahead": "20"},
+        "libx265": {"frame-threads": "1", "pools": "2", "rc-lookahead": "5"},
+        "libsvtav1": {"lookahead": "8", "lp": "1"},
+    },
+    3840 * 2160: {
+        "libx264": {"rc-lookahead": "10"},
+        "libx265": {"bframes": "3", "ctu": "32", "frame-threads": "1", "pools": "2", "rc-lookahead": "4", "ref": "2"},
+        "libsvtav1": {"lookahead": "8", "lp": "1"},
+    },
+}
+"""What encoders are told of pictures with so many pixels or more, unless the profile says otherwise.
 
-_QUEUED_PIXELS = 1 << 24
+They hold every frame that they look ahead or work on at once: at 1920x1080 each costs 6 to 15 MB.
+"""
+
+_QUEUED_PIXELS = 1 << 23
 
 
 def queue_depth(width: int, height: int) -> int:
     """How many pictures wait for a thread: 8 of ordinary size, fewer of large ones."""
     return max(2, min(8, _QUEUED_PIXELS // (width * height)))
+
+
+def frugal(encoder: str, size: tuple[int, int]) -> dict[str, str]:
+    """What keeps the encoder's memory within bounds for pictures of this size."""
+    reached = [told for pixels, told in sorted(_FRUGAL.items()) if size[0] * size[1] >= pixels]
+    return reached[-1].get(encoder, {}) if reached else {}
 
 
 ColourNames = tuple[str, str, str, str]
@@ -132,6 +152,7 @@ class Writer:
         *,
         title: str,
         first: VideoFrame,
+        light: Light | None,
         first_sound: AudioFrame | None,
         limits: SoundLimits,
         crew: Crew,
@@ -180,7 +201,7 @@ class Writer:
             raise
         try:
             self._output.metadata["title"] = title
-            self._stream = self._open_pictures(first)
+            self._stream = self._open_pictures(light if encoding.keeps_hdr else None)
             if first_sound is not None:
                 self._sound = SoundChain(
                     self._output, profile.audio, first_sound, self._length, limits=limits, gain=gain
@@ -196,16 +217,13 @@ class Writer:
         self._packets: Pipe[Packet[Stream]] = crew.pipe(f"prove-{profile.name}", self._prove, depth=depth)
         self._pictures: Pipe[tuple[int, VideoFrame]] = crew.pipe(f"encode-{profile.name}", self._write, depth=depth)
 
-    def _open_pictures(self, first: VideoFrame) -> VideoStream:
+    def _open_pictures(self, light: Light | None) -> VideoStream:
         encoding, footage = self._profile.video, self._footage
-        light = light_of(first) if encoding.keeps_hdr else None
         params = list(light.params(encoding.encoder)) if light else []
         if encoding.encoder == "libx265" and len(self._frames) <= _X265_DELAY:
             # With as many frames as it reorders or fewer, the encoder gives decoding times that were never set.
             params.append(("bframes", "0"))
-        options = encoding.encoder_options(more_params=params)
-        if encoding.encoder == "libx264" and self._chain.size[0] * self._chain.size[1] >= _LARGE_PIXELS:
-            options.setdefault("rc-lookahead", _LARGE_LOOKAHEAD)
+        options = encoding.encoder_options(params=params, unless_said=frugal(encoding.encoder, self._chain.size))
         if encoding.keyframe_seconds is not None:
             options["g"] = str(max(1, nearest(footage.rate * encoding.keyframe_seconds)))
         stream: Any = self._output.add_stream(encoding.encoder, rate=footage.rate, options=options)

@@ -19,6 +19,7 @@ from contracts.errors import HeatersError, Permanent
 from contracts.values import FrameRange
 from services.media.decode import FrameSource
 from services.media.footage import Footage
+from services.media.frame_spool import FrameSpool
 from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, Profile
 from services.media.render import Budget, Cut, Rendered, render
 from services.media.stills import stills
@@ -81,8 +82,19 @@ def test_each_frame_is_decoded_once_for_all_clips_and_profiles(source: Path, tmp
     assert asked == [*range(10, 50), *range(90, 100)]
 
 
-@pytest.mark.parametrize(("memory", "twice"), [(1_000_000_000, False), (1, True)])
-def test_encoders_open_at_once_stay_within_their_memory(source: Path, tmp_path: Path, memory: int, twice: bool) -> None:
+@pytest.mark.parametrize(
+    ("budget", "twice"),
+    [
+        (Budget(encoder_memory=1_000_000_000), False),
+        (Budget(encoder_memory=1), False),
+        (Budget(encoder_memory=1, waiting_frames=0), True),
+        (Budget(encoder_memory=1, waiting_frames=15 * WIDTH * HEIGHT * 3 // 2), True),
+    ],
+    ids=["room", "no-room", "no-disk", "little-disk"],
+)
+def test_encoders_that_find_no_room_take_their_turn_and_the_files_are_the_same(
+    source: Path, tmp_path: Path, budget: Budget, *, twice: bool
+) -> None:
     footage = footage_of(source)
     asked: list[int] = []
 
@@ -92,14 +104,57 @@ def test_encoders_open_at_once_stay_within_their_memory(source: Path, tmp_path: 
                 asked.append(number)
                 yield number, frame
 
-    cuts = [cut(tmp_path, 10, 40), cut(tmp_path, 20, 50), cut(tmp_path, 30, 60), cut(tmp_path, 60, 70)]
-    outcomes = dict(render(replace(footage, pictures=Counted()), cuts, budget=Budget(encoder_memory=memory)))
-    for place, wanted in enumerate(cuts):
+    def cuts(folder: Path) -> list[Cut]:
+        both = (DELIVERY_H264, ARCHIVE_FFV1)
+        return [
+            cut(folder, 10, 40, *both),
+            cut(folder, 20, 50),
+            cut(folder, 30, 60, *both),
+            cut(folder, 60, 70),
+            cut(folder, 90, 95),
+        ]
+
+    alone = [rendered(footage, [each])[0] for each in cuts(tmp_path / "alone")]
+    outcomes = dict(render(replace(footage, pictures=Counted()), cuts(tmp_path / "together"), budget=budget))
+    for place, meant in enumerate(alone):
         outcome = outcomes[place]
         assert isinstance(outcome, Rendered), outcome
-        assert decoded(outcome.renditions[0].path)[0] == list(range(wanted.frames.start, wanted.frames.end))
+        for one, other in zip(outcome.renditions, meant.renditions, strict=True):
+            assert one.profile == other.profile
+            assert one.path.read_bytes() == other.path.read_bytes()
+        assert (outcome.sidecars, outcome.pictures) == (meant.sidecars, meant.pictures)
     assert (len(asked) > len(set(asked))) is twice
-    assert set(asked) == set(range(10, 70))
+    assert set(asked) == {*range(10, 70), *range(90, 95)}
+
+
+def test_an_encoder_that_takes_its_turn_and_fails_fails_its_clip_alone(source: Path, tmp_path: Path) -> None:
+    cuts = [cut(tmp_path, 10, 20, ARCHIVE_FFV1, DELIVERY_H264), cut(tmp_path, 15, 25)]
+    (cuts[0].folder / DELIVERY_H264.name).parent.mkdir(parents=True)
+    (cuts[0].folder / DELIVERY_H264.name).write_text("in the way")
+    outcomes = dict(render(footage_of(source), cuts, budget=Budget(encoder_memory=1)))
+    assert isinstance(outcomes[0], HeatersError)
+    assert isinstance(outcomes[1], Rendered)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["10-20", "15-25"]
+
+
+@pytest.mark.parametrize("form", ["yuv420p", "yuv422p10le", "gbrp", "nv12", "rgb24"])
+def test_a_frame_that_waited_on_the_disk_is_the_same(form: str, tmp_path: Path) -> None:
+    meant = av.VideoFrame(181, 97, form)
+    for plane in meant.planes:
+        samples = np.frombuffer(memoryview(plane), np.uint8)
+        samples[:] = np.random.default_rng(plane.line_size).integers(0, 256, samples.size)
+    meant.color_range, meant.colorspace, meant.color_trc, meant.color_primaries = 1, 9, 16, 9
+    with FrameSpool(tmp_path, 1_000_000) as spool:
+        spool.keep(7, meant)
+        spool.keep(8, av.VideoFrame(181, 97, form))
+        spool.drop(8)
+        spool.keep(9, meant)
+        for number in (7, 9):
+            frame = spool.frame(number)
+            assert [bytes(plane) for plane in frame.planes] == [bytes(plane) for plane in meant.planes]
+            assert (frame.color_range, frame.colorspace, frame.color_trc, frame.color_primaries) == (1, 9, 16, 9)
+        assert (7 in spool, 8 in spool) == (True, False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_encoders_of_ended_clips_are_freed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
