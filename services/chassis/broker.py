@@ -17,6 +17,7 @@ import asyncio
 import dataclasses
 import logging
 import traceback
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -76,6 +77,7 @@ class Consumer:
                 log.info("Consuming.", extra={"topics": [topic.name for topic in runtime.stage.topics]})
                 while not changed.is_set():
                     beat()
+                    await _tell_lag(subscriber.consumer)
                     await self._rest(subscriber.consumer, changed)
             except (KafkaError, OSError) as error:
                 log.warning("The broker cannot be reached; trying again.", extra={"reason": repr(error)[:300]})
@@ -233,6 +235,16 @@ async def _keep_raw(record: Any, parse: Callable[[Any], Any]) -> Any:
 
 async def _raw(message: Any) -> Any:
     return message.raw_message
+
+
+async def _tell_lag(consumer: AIOKafkaConsumer) -> None:
+    """Notes how many messages lie unread in the partitions that this consumer has fetched from."""
+    behind: dict[str, int] = defaultdict(int)
+    for partition in consumer.assignment():
+        if (end := consumer.highwater(partition)) is not None:
+            behind[partition.topic] += max(0, end - await consumer.position(partition))
+    for topic, count in behind.items():
+        metrics.CONSUMER_LAG.labels(topic).set(count)
 
 
 def _position(record: ConsumerRecord) -> dict[str, Any]:

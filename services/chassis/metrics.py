@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 REGISTRY = CollectorRegistry()
 
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, float("inf"))
+EDIT_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, float("inf"))
 HOP_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, float("inf"))
 
 EVENTS_ACCEPTED = Counter("heaters_events_accepted_total", "Events handled, by type.", ["type"], registry=REGISTRY)
@@ -45,6 +46,25 @@ QUEUE_SECONDS = Histogram(
     "Seconds a piece of work waited for a runner, by kind.",
     ["kind"],
     buckets=DURATION_BUCKETS,
+    registry=REGISTRY,
+)
+MEDIA_SECONDS = Counter(
+    "heaters_media_seconds_total",
+    "Seconds of media that finished work went through, by kind; beside heaters_work_seconds_sum it tells the throughput.",
+    ["kind"],
+    registry=REGISTRY,
+)
+EDIT_SECONDS = Histogram(
+    "heaters_edit_seconds",
+    "Seconds of an edit's transaction, by what was asked for: what a virtual edit costs, beside heaters_work_seconds of export.",
+    ["edit"],
+    buckets=EDIT_BUCKETS,
+    registry=REGISTRY,
+)
+CONSUMER_LAG = Gauge(
+    "heaters_consumer_lag",
+    "Messages that lie in a topic's partitions unread by this consumer.",
+    ["topic"],
     registry=REGISTRY,
 )
 LOOP_BEAT = Gauge("heaters_loop_beat_seconds", "Unix time at which each loop last turned.", ["loop"], registry=REGISTRY)

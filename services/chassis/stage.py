@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from contracts.catalog import BY_TYPE, topics_of
@@ -52,6 +53,7 @@ class Job(Generic[InputT, ResultT]):
     ``marker`` gives the object key under which the finished result is kept: if it exists, the work is not repeated.
     ``settle`` may name a function that the child calls first, with the inputs and its desk: it gives them as they stand now,
     each with its marker, where what is made depends on more than the input says.
+    ``media`` tells how many seconds of media a finished piece went through, where that is known.
     ``record`` writes rows in the finishing transaction and may return a result that replaces the given one.
     """
 
@@ -69,6 +71,7 @@ class Job(Generic[InputT, ResultT]):
     limits: Limits = field(default_factory=Limits)
     priority: int = 0
     settle: str = ""
+    media: Callable[[InputT, ResultT], Fraction | None] | None = None
 
 
 class Routes:

@@ -486,6 +486,8 @@ class Worker:
             go, claim, settle, state="done", attempts=claim.attempts, result=result.model_dump_json(), report=report
         )
         metrics.WORK_SECONDS.labels(claim.job.kind, "done").observe((self._runtime.clock() - go.began).total_seconds())
+        if claim.job.media is not None:
+            metrics.MEDIA_SECONDS.labels(claim.job.kind).inc(float(claim.job.media(claim.order, result) or 0))
 
     async def _fail(self, go: Go, claim: Claim, error: HeatersError, report: dict[str, Any]) -> None:
         """Lets the row wait for another try, or gives up and says so."""

@@ -18,6 +18,7 @@ KEYFRAME = Job(
     succeeded=facts.keyframed,
     failed=facts.keyframing_failed,
     marker=orders.keyframe_marker,
+    media=lambda _, result: result.duration,
     limits=Limits(wall=timedelta(minutes=30), memory_bytes=4_000_000_000),
 )
 

@@ -42,6 +42,7 @@ EXPORT = Job(
     settle="services.export.work:settled",
     batch=True,
     batch_limit=200,
+    media=lambda order, _: len(order.frames) / order.footage.rate,
     limits=Limits(wall=timedelta(hours=12), memory_bytes=6_000_000_000),
 )
 

@@ -18,6 +18,7 @@ FETCH = Job(
     failed=failed,
     marker=marker_of,
     record=record_content,
+    media=lambda _, result: result.media.duration if result.media else None,
     # A slow server may take a day over a large file.
     limits=Limits(wall=timedelta(hours=24)),
 )

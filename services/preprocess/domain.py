@@ -108,6 +108,7 @@ class MasterResult(Value):
     master: ObjectRef
     index: ObjectRef
     frames_sha256: Sha256
+    duration: Rational | None = None
 
 
 class PartInput(Value):

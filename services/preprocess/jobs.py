@@ -34,6 +34,7 @@ PROXY = Job(
     failed=proxy_failed,
     marker=marker,
     limits=Limits(wall=timedelta(hours=12), memory_bytes=4_000_000_000),
+    media=lambda _, result: result.duration,
     # Review waits for this and for no master, of whichever video.
     priority=10,
 )
@@ -47,6 +48,7 @@ MASTER = Job(
     succeeded=mastered,
     failed=master_failed,
     marker=marker,
+    media=lambda _, result: result.duration,
     limits=Limits(wall=timedelta(hours=48), memory_bytes=4_000_000_000),
 )
 
@@ -60,6 +62,7 @@ PART = Job(
     failed=part_failed,
     marker=marker,
     batch=True,
+    media=lambda order, _: len(order.frames) / order.media.video.rate,
     limits=Limits(wall=timedelta(hours=24), memory_bytes=4_000_000_000),
     # Somebody waits for the clip; nobody waits for a particular whole master.
     priority=5,

@@ -82,6 +82,7 @@ def make_lossless_master(order: MasterInput, desk: Desk) -> MasterResult:
             master=_stored(made.path, order.folder, "video/x-matroska", desk),
             index=_stored(made.index_path, order.folder, frame_index.CONTENT_TYPE, desk),
             frames_sha256=made.frames_sha256,
+            duration=made.index.duration,
         )
 
 

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from contracts.events.base import Event
 from contracts.events.v1.video import VideoScenesFailed, VideoScenesStarted
 from contracts.events.v2.video import Detector, VideoScenesDetected
-from contracts.values import Failure, FrameRange, ObjectRef, Transition, TransitionKind, Value
+from contracts.values import Failure, FrameRange, ObjectRef, Rational, Transition, TransitionKind, Value
 
 MAX_CUTS = 10_000
 """So many boundaries a video may have by its own transitions, and as many again by the maximum length: together
@@ -53,6 +53,7 @@ class DetectInput(Value):
 
     video_id: UUID
     frames: Annotated[int, Field(ge=1)]
+    duration: Annotated[Rational | None, Field(description="Seconds; decides nothing.")] = None
     features: ObjectRef
     detector: str
     detector_version: str

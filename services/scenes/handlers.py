@@ -44,6 +44,7 @@ def order_of(event: VideoProxied, settings: Settings) -> DetectInput:
     return DetectInput(
         video_id=event.video_id,
         frames=event.frames,
+        duration=event.duration,
         features=event.features,
         detector=detector.name,
         detector_version=detector.version,

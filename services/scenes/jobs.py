@@ -16,5 +16,6 @@ DETECT = Job(
     succeeded=succeeded,
     failed=failed,
     marker=marker_of,
+    media=lambda order, _: order.duration,
     limits=Limits(wall=timedelta(hours=1)),
 )

@@ -188,7 +188,7 @@ def test_pods_are_confined_and_probed_on_the_port_they_open(stage: str):
         assert scaler["spec"]["scaleTargetRef"]["name"] == stage
         assert "replicas" not in deployment["spec"], "an autoscaler and a fixed number would fight"
         named = [metric["external"]["metric"]["name"] for metric in scaler["spec"]["metrics"]]
-        assert named == ["heaters_work_depth"]
+        assert named == ["heaters_work_depth", "heaters_consumer_lag"]
 
 
 def test_every_metric_on_the_dashboard_is_declared():

@@ -114,6 +114,31 @@ def test_status_counts_the_services_and_their_work(stack, video):
     assert all(part["state"] in {"ready", "external"} for part in status["parts"])
 
 
+def test_metrics_tell_the_throughput_the_lag_and_what_an_edit_costs(stack, video):
+    def sample(service: str, name: str) -> float | None:
+        told = httpx.get(f"{stack.url(service)}/metrics", timeout=30).text
+        return next((float(line.rpartition(" ")[2]) for line in told.splitlines() if line.startswith(name + " ")), None)
+
+    seconds = video["frames"] / 10
+    for service, kind in (
+        ("ingest", "fetch"),
+        ("preprocess", "proxy"),
+        ("preprocess", "master"),
+        ("scenes", "detect"),
+        ("export", "export"),
+        ("embed", "keyframe"),
+    ):
+        assert sample(service, f'heaters_media_seconds_total{{kind="{kind}"}}') >= seconds * 0.99, kind
+    stack.wait(
+        lambda: sample("review", 'heaters_consumer_lag{topic="heaters-clips"}') == 0, what="everything read", timeout=30
+    )
+    clip = httpx.get(f"{stack.url('review')}/api/clips/{video['clips'][0]['id']}", timeout=30).json()
+    note = {"command": "note", "clips": [clip["id"]], "versions": [clip["version"]], "note": "Measured."}
+    made = httpx.post(f"{stack.url('review')}/api/videos/{clip['video_id']}/edits", json=note, timeout=30).json()
+    assert sample("review", 'heaters_edit_seconds_count{edit="note"}') == 1
+    httpx.post(f"{stack.url('review')}/api/edits/{made['edit']['id']}/undo", timeout=30).raise_for_status()
+
+
 def test_events_of_a_video_are_listed_in_order(stack, video):
     lines = stack.console("events", "--video", video["id"], "--json").stdout.splitlines()
     types = [json.loads(line)["type"] for line in lines]

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from contracts.envelope import derived_id
 from contracts.events.v1.ingest import IngestRequested
+from services.chassis import metrics
 from services.chassis.ledger import Ledger
 from services.review import store
 from services.review.api import views
@@ -54,9 +55,10 @@ def add_editing(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
     ) -> EditResult:
         """Carries an edit out. A refusal tells how the clips ``named`` stand, or those of the edit of that id."""
         try:
-            async with traced(runtime, name) as ledger:
-                edited = await carry_out(ledger)
-                clips = views.clips_after(edited) or await views.clips_of(ledger.session, edited.clips)
+            with metrics.EDIT_SECONDS.labels(name.removeprefix("edit ")).time():
+                async with traced(runtime, name) as ledger:
+                    edited = await carry_out(ledger)
+                    clips = views.clips_after(edited) or await views.clips_of(ledger.session, edited.clips)
         except Refused as refusal:
             async with runtime.transaction() as ledger:
                 if isinstance(named, UUID):
