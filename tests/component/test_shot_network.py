@@ -75,6 +75,7 @@ def test_fused_asks_about_doubtful_stretches_alone_and_gives_the_same_however_it
     monkeypatch.setattr(fused, "DOUBT_FROM", 0.03)
     monkeypatch.setattr(fused, "DOUBT_TO", 1.0)
     monkeypatch.setattr(fused, "ASKED_AT_MOST", 2)
+    monkeypatch.setattr(fused, "LOADING", 0)
     scores = fused.DETECTOR.scores(mixed)
     assert asked
     assert len(asked) < network.windows_of(len(mixed))
@@ -93,11 +94,12 @@ def test_without_the_package_the_error_says_what_to_do(monkeypatch):
     assert caught.value.code == "scenes.model_missing"
 
 
-def test_doubt_is_asked_about_in_the_order_of_doubt_and_no_more_than_one_window_in_so_many():
+def test_doubt_is_asked_about_in_the_order_of_doubt_and_no_more_than_the_length_pays_for():
     change = np.zeros(2000, np.float32)
     change[[120, 620, 1120]] = (0.6, 0.52, 0.3)
     change[1620:1625] = 0.99
-    assert fused.doubtful(change) == [12]
-    assert fused.doubtful(np.tile(change, 2)) == [2, 12, 52]
-    assert fused.doubtful(np.tile(change, 3)) == [2, 12, 52, 92]
-    assert fused.doubtful(np.zeros(2000, np.float32)) == []
+    assert fused.doubtful(change) == []
+    assert fused.doubtful(np.tile(change, 2)) == []
+    assert fused.doubtful(np.tile(change, 3)) == [12]
+    assert fused.doubtful(np.tile(change, 5)) == [12, 52, 92]
+    assert fused.doubtful(np.zeros(10_000, np.float32)) == []

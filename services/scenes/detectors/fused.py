@@ -2,7 +2,7 @@
 
 Every frame gets the probability that it is part of a cut, a dissolve, a fade or a wipe, from ``evidence`` by ``weighing``.
 Where these stay between yes and no, TransNetV2 is asked about that stretch, and its answer is weighed with the rest.
-Most films are never doubtful, and then torch is not even loaded.
+Most films are never doubtful, or too short for it to pay, and then torch is not even loaded.
 
 Guarantees: what is asked about a stretch is answered as if the whole film had been looked at; memory is flat in the film's
 length but for a few numbers a frame.
@@ -10,7 +10,7 @@ length but for a few numbers a frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,25 +18,42 @@ from numpy.typing import NDArray
 
 from contracts.values import FrameRange, Transition, TransitionKind
 from services.scenes.detectors import evidence, hsv, network, weighing
+from services.scenes.detectors.adaptive import adaptive_ratio
 from services.scenes.detectors.cuts import flashes
-from services.scenes.detectors.declared import FUSED, Declaration, FusedParameters
-from services.scenes.detectors.interface import Frames, Scores, Track
+from services.scenes.detectors.declared import FUSED, AdaptiveParameters, Declaration, FusedParameters
+from services.scenes.detectors.interface import Frames, Scores, Track, certainty
 from services.scenes.detectors.luma import FLAT_CONTRAST, find_fades
 
 CHUNK = 1024
 DOUBT_FROM, DOUBT_TO = 0.25, 0.75
 """A stretch that may be a change but never surely is one, by its highest probability."""
 
-ASKED_AT_MOST = 25
+ASKED_AT_MOST, LOADING = 40, 2
+"""One window of the model in so many may be asked about, less as many as loading it costs: so what is asked costs no more
+than a tenth of what PySceneDetect takes for the film, and a short film loads no model."""
+
 SHORTEST_GRADUAL = 4
+SURELY_A_WIPE = 0.75
+"""A wipe is likely at least so much somewhere: whatever passes close to a camera looks a little like one."""
+
 STEEP = 15.0
 """A flash begins and ends with differences of colour of at least this."""
+
+SURELY_A_CUT = 30.0
+"""So much difference of colour, where ``adaptive`` sees a cut too and the difference lasts, is a cut unless the weighed
+evidence all but excludes it."""
+
+LASTING = 0.75
+EXCLUDED = 0.05
 
 LIT = 30.0
 """A light flash is lighter than the pictures before and after it by at least this much luma."""
 
+ADAPTIVE_RULE = AdaptiveParameters()
 _BLACK = 10.0
 _MARGIN = evidence.REACH + weighing.REACH
+
+Named = tuple[TransitionKind, int, int]
 
 
 @dataclass(frozen=True)
@@ -73,9 +90,10 @@ class Fused:
     def transitions(self, scores: Scores, parameters: FusedParameters) -> tuple[Transition, ...]:
         """Runs of frames that are likely a change, each named for the kind it is likeliest."""
         seen_through = _seen_through(scores, parameters)
+        plain = _plain_cuts(scores, seen_through)
         found: list[Transition] = []
         free_from = last = 0
-        for kind, start, end in _named(scores, parameters):
+        for kind, start, end in _named(scores, parameters, plain):
             if kind is TransitionKind.CUT and start in seen_through:
                 continue
             if kind is TransitionKind.FADE and (not parameters.fades or _at_the_ends(scores, start, end)):
@@ -83,7 +101,7 @@ class Fused:
             first = max(start, free_from, 1)
             if end <= first or (kind is TransitionKind.CUT and first - last < parameters.minimum_shot):
                 continue
-            surest = float(np.sort(scores.curve[start:end])[-3:].mean())
+            surest = max(float(np.sort(scores.curve[start:end])[-3:].mean()), plain.get(start, 0.0))
             found.append(
                 Transition(
                     kind=kind, frames=FrameRange(start=first, end=end), confidence=round(min(max(surest, 0.0), 1.0), 4)
@@ -112,21 +130,22 @@ def _seen_through(scores: Scores, parameters: FusedParameters) -> set[int]:
     return found | flashes(np.array(lit, dtype=np.intp), content, rested, parameters)
 
 
-def _named(scores: Scores, parameters: FusedParameters) -> list[tuple[TransitionKind, int, int]]:
+def _named(scores: Scores, parameters: FusedParameters, plain: Iterable[int]) -> list[Named]:
     """Runs of frames that are likely a change, with what each is likeliest; a fade out and the next fade in are one."""
     black = _black(scores)
     kinds = scores.tracks["kinds"]
-    named: list[tuple[TransitionKind, int, int]] = []
-    for start, end in _runs(scores.curve >= parameters.threshold):
-        cut, gradual = kinds[1, start:end], kinds[2:, start:end].sum(axis=1)
-        if end - start < SHORTEST_GRADUAL or gradual.sum() <= cut.sum():
-            frame = start + int(cut.argmax())
-            named.append((TransitionKind.CUT, frame, frame + 1))
+    named: list[Named] = []
+    for start, end, is_cut in _likely(kinds, scores.curve >= parameters.threshold):
+        if is_cut:
+            named.append((TransitionKind.CUT, start, end))
             continue
-        kind = (TransitionKind.DISSOLVE, TransitionKind.FADE, TransitionKind.WIPE)[int(gradual.argmax())]
+        gradual = kinds[2:, start:end]
+        kind = (TransitionKind.DISSOLVE, TransitionKind.FADE, TransitionKind.WIPE)[int(gradual.sum(axis=1).argmax())]
         # Whatever it looks like, a gradual change from or to black is a fade.
         if black[max(start - 1, 0) : start + 1].any() or black[end - 1 : end + 1].any():
             kind = TransitionKind.FADE
+        if kind is TransitionKind.WIPE and gradual.max() < SURELY_A_WIPE:
+            continue
         follows = (
             bool(named) and named[-1][0] is kind is TransitionKind.FADE and bool(black[named[-1][2] : start].all())
         )
@@ -134,21 +153,71 @@ def _named(scores: Scores, parameters: FusedParameters) -> list[tuple[Transition
     # A ramp down, black and a ramp up are a fade by rule, whatever the pictures show.
     ruled = [(each.frames.start, each.frames.end) for each in find_fades(scores, parameters)]
     apart = [each for each in named if not any(each[1] < end and start < each[2] for start, end in ruled)]
-    return sorted([*apart, *((TransitionKind.FADE, start, end) for start, end in ruled)], key=lambda each: each[1])
+    known = [*apart, *((TransitionKind.FADE, start, end) for start, end in ruled)]
+    for frame in plain:
+        if not any(start - 2 < frame < end + 2 for _, start, end in known):
+            known.append((TransitionKind.CUT, frame, frame + 1))
+    return sorted(known, key=lambda each: each[1])
+
+
+def _likely(kinds: Track, on: NDArray[np.bool_]) -> list[tuple[int, int, bool]]:
+    """Runs of likely frames, in order, and whether each is a cut.
+
+    A gradual change reaches as far as there is some likelihood of one; what is shorter even so, no one takes for a change.
+    """
+    gradual = kinds[2:].sum(axis=0)
+    faint = gradual >= DOUBT_FROM
+    found: list[tuple[int, int, bool]] = []
+    for likely_from, likely_to in _runs(on):
+        cut = kinds[1, likely_from:likely_to]
+        if gradual[likely_from:likely_to].sum() <= cut.sum():
+            frame = likely_from + int(cut.argmax())
+            found.append((frame, frame + 1, True))
+            continue
+        start, end = likely_from, likely_to
+        while start > 0 and faint[start - 1]:
+            start -= 1
+        while end < len(faint) and faint[end]:
+            end += 1
+        if found and not found[-1][2] and start <= found[-1][1]:
+            start = found.pop()[0]
+        if end - start >= SHORTEST_GRADUAL:
+            found.append((start, end, False))
+    return found
+
+
+def _plain_cuts(scores: Scores, seen_through: set[int]) -> dict[int, float]:
+    """Frames that are a cut by the rule of ``adaptive``, as plain as can be, and how sure that is.
+
+    The picture becomes another and stays so.
+    """
+    content = scores.tracks["content"]
+    ratio = adaptive_ratio(content, ADAPTIVE_RULE.window, ADAPTIVE_RULE.minimum_content)
+    plain = (
+        (ratio >= ADAPTIVE_RULE.threshold)
+        & (content >= SURELY_A_CUT)
+        & (scores.tracks["across"].min(axis=0) >= LASTING * content)
+        & (scores.tracks["kinds"][1] >= EXCLUDED)
+    )
+    return {
+        frame: certainty(float(ratio[frame]), ADAPTIVE_RULE.threshold)
+        for frame in np.flatnonzero(plain).tolist()
+        if frame not in seen_through
+    }
 
 
 def doubtful(change: Track) -> list[int]:
     """The windows of the model in which a stretch lies that is neither surely a change nor surely none.
 
-    No more than one window in ``ASKED_AT_MOST``, so that a film full of doubt costs little more than others; the most
-    doubtful come first.
+    No more than a film's length allows, so that one full of doubt costs little more than others; the most doubtful
+    come first.
     """
     stretches = []
     for start, end in _runs(change >= DOUBT_FROM):
         highest = float(change[start:end].max())
         if highest < DOUBT_TO:
             stretches.append((abs(highest - 0.5), start, end))
-    most = max(1, network.windows_of(len(change)) // ASKED_AT_MOST)
+    most = max(0, network.windows_of(len(change)) // ASKED_AT_MOST - LOADING)
     asked: set[int] = set()
     for _, start, end in sorted(stretches):
         wanted = set(range(start // network.STEP, (end - 1) // network.STEP + 1))
