@@ -464,6 +464,46 @@ def interchange(
         show.note(f"wrote {out}")
 
 
+@app.command(name="training-set")
+def training_set(
+    out: Annotated[Path, typer.Option(help="Folder for the shards and the index.")] = Path("training-set"),
+    video: Annotated[
+        list[UUID] | None, typer.Option("--video", help="Only clips of this video; may be repeated.")
+    ] = None,
+    clip: Annotated[list[UUID] | None, typer.Option("--clip", help="Only this clip; may be repeated.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only clips with this tag.")] = None,
+    profile: Annotated[str | None, typer.Option(help="The deliverable taken; each clip's first without it.")] = None,
+    words: Annotated[
+        str | None, typer.Option("--query", help="Only clips that a search for these words finds.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many a search finds at most.")] = 100,
+    shard_mb: Annotated[int, typer.Option(min=1, help="Megabytes of a shard at most.")] = 1000,
+) -> None:
+    """Writes the delivered clips as a training set: WebDataset shards and a Parquet index.
+
+    \b
+      ./heaters training-set --out harbour --tag harbour
+      ./heaters training-set --query "a bird on a branch" --profile delivery-h264
+    """  # noqa: D301 - the mark that keeps the lines below apart.
+    from urllib.parse import urlencode
+
+    from console import training
+
+    clips = [str(each) for each in clip or ()]
+    if words:
+        found = _api("embed").get("/api/search?" + urlencode({"q": words, "limit": limit}))["results"]
+        clips += [row["clip_id"] for row in found]
+        if not clips:
+            show.complain(f"No clip was found like {words!r}; try other words.")
+            raise typer.Exit(1)
+    asked = {"video": video, "clip": clips, "tag": tag, "profile": profile, "shard_bytes": shard_mb * 1_000_000}
+    for told in training.bring(_review(), out, asked):
+        if isinstance(told, Path):
+            show.note(f"wrote {told}")
+        else:
+            show.note(f"{told['samples']} samples in {len(told['shards'])} shards, {told['bytes'] / 1e6:.1f} MB")
+
+
 @app.command()
 def search(
     words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", help="What the clip shows or tells.")] = None,

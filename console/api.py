@@ -9,8 +9,12 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
+
+PIECE = 1 << 20
+"""Bytes that are held of what is written to a file."""
 
 
 class ApiError(Exception):
@@ -55,8 +59,7 @@ class Api:
         headers = {"Accept": "application/json"}
         if content_type:
             headers["Content-Type"] = content_type
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        headers = self._named(headers)
         try:
             return self._call(method, path, body, headers)
         except (OSError, http.client.HTTPException):
@@ -68,16 +71,36 @@ class Api:
             message = f"{self.address} does not answer ({error}); see what is running with: heaters status"
             raise ApiError(message) from error
 
+    def save(self, path: str, target: Path) -> None:
+        """Writes the answer to a GET into a file, a piece at a time; the file appears whole or not at all. Raises ``ApiError``."""
+        fresh = target.with_name(f".{target.name}.part")
+        try:
+            answer = self._ask("GET", path, None, self._named({"Accept": "*/*"}))
+            with fresh.open("wb") as file:
+                while piece := answer.read(PIECE):
+                    file.write(piece)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            fresh.unlink(missing_ok=True)
+            message = f"{target.name} did not arrive whole ({error}); give the command again, it goes on from here."
+            raise ApiError(message) from error
+        fresh.rename(target)
+
+    def _named(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {**headers, **({"Authorization": f"Bearer {self._token}"} if self._token else {})}
+
     def _call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+        return self._ask(method, path, body, headers).read()
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         if self._connection is None:
             kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
             self._connection = kind(self._parts.netloc, timeout=self._patience)
         self._connection.request(method, self._parts.path + path, body, dict(headers))
         answer = self._connection.getresponse()
-        data = answer.read()
         if answer.status >= 400:
-            raise _problem(answer.status, data, f"{self.address}{path}")
-        return data
+            raise _problem(answer.status, answer.read(), f"{self.address}{path}")
+        return answer
 
     def close(self) -> None:
         """Ends the kept connection."""

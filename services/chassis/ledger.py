@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,12 +30,12 @@ from services.chassis.telemetry import Telemetry, record_span, start_linked_trac
 
 _ENQUEUE = text("""
     INSERT INTO work (id, kind, dedupe_key, video_id, clip_id, batch, priority, input, traceparent, created_at, not_before)
-    VALUES (:id, :kind, :key, :video_id, :clip_id, :batch, :priority, cast(:input AS jsonb), :traceparent, :now, :now)
+    VALUES (:id, :kind, :key, :video_id, :clip_id, :batch, :priority, cast(:input AS jsonb), :traceparent, :now, :due)
     ON CONFLICT (dedupe_key) DO NOTHING
 """)
 _REVIVE = text("""
     UPDATE work SET state = 'waiting', run = run + 1, attempts = 0, crashes = 0, error = NULL, finished_at = NULL,
-        input = cast(:input AS jsonb), traceparent = :traceparent, not_before = :now
+        input = cast(:input AS jsonb), traceparent = :traceparent, not_before = :due
     WHERE dedupe_key = :key AND state = 'cancelled'
 """)
 _EMIT = text("""
@@ -88,8 +88,12 @@ class Ledger:
         clip_id: UUID | None = None,
         batch: str | None = None,
         traceparent: str | None = None,
+        delay: timedelta = timedelta(0),
     ) -> None:
-        """Puts work into the ledger, once for each key, in the trace at hand or another one. Work under that key that was cancelled is revived as a new run."""
+        """Puts work into the ledger, once for each key, in the trace at hand or another one; nobody begins it before ``delay``.
+
+        Work under that key that was cancelled is revived as a new run.
+        """
         values = {
             "id": derived_id("work", self.source, key),
             "kind": job.kind,
@@ -101,9 +105,10 @@ class Ledger:
             "input": without_nul(order.model_dump_json().encode()).decode(),
             "traceparent": traceparent or self.traceparent,
             "now": self.now,
+            "due": self.now + delay,
         }
         await self.session.execute(_ENQUEUE, values)
-        await self.session.execute(_REVIVE, {name: values[name] for name in ("input", "traceparent", "now", "key")})
+        await self.session.execute(_REVIVE, {name: values[name] for name in ("input", "traceparent", "due", "key")})
 
     async def keys_made(self, clip_id: UUID, *jobs: Job[Any, Any]) -> tuple[str, ...]:
         """Keys of all objects that finished work of some kinds on a clip made: those its results name, and its markers."""

@@ -11,6 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cache
 from importlib.metadata import version
 from typing import Annotated
@@ -184,9 +185,6 @@ class CleanInput(Value):
     video_id: UUID
     clip_id: UUID
     version: int
-    settle_seconds: Annotated[
-        int, Field(ge=0, le=600, description="How long an export that was withdrawn meanwhile may still write.")
-    ] = 0
     keys: Annotated[
         tuple[str, ...], Field(description="What is known to have been made; a listing may not show it yet.")
     ] = ()
@@ -197,8 +195,8 @@ class CleanInput(Value):
         return f"clips/{self.clip_id}/"
 
 
-SETTLE_SECONDS = 30
-"""A withdrawn export is ended when its lease is next renewed, well within this time."""
+SETTLE = timedelta(seconds=30)
+"""A withdrawn export is ended when its lease is next renewed, well within this time. Until then it may still write."""
 
 
 class CleanResult(Value):

@@ -6,12 +6,14 @@ is withdrawn. Settling twice changes nothing, so events may come in any order an
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone, ClipMastered
 from contracts.events.v1.video import VideoMastered, VideoProxied
 from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
 from services.export import store
-from services.export.domain import SETTLE_SECONDS, CleanInput, due, export_key, heard
+from services.export.domain import SETTLE, CleanInput, due, export_key, heard
 from services.export.jobs import CLEAN, EXPORT
 from services.export.store import KnownClip
 
@@ -56,11 +58,11 @@ async def accept_decision(event: ClipApproved | ClipArchived | ClipEditUndone, l
             video_id=event.video_id,
             clip_id=event.clip_id,
             version=facts.unwanted_since,
-            settle_seconds=SETTLE_SECONDS if withdrawn else 0,
             keys=made,
         )
         key = f"clean:{event.clip_id}:{order.version}"
-        await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id)
+        delay = SETTLE if withdrawn else timedelta(0)
+        await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id, delay=delay)
     else:
         await ledger.cancel(clip_id=event.clip_id, kinds=(CLEAN.kind,))
     await _queue_if_due(clip, event, ledger)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from fractions import Fraction
@@ -569,8 +568,5 @@ def _sound(rendition: Rendition) -> SoundStream | None:
 
 def clean_clip(order: CleanInput, desk: Desk) -> CleanResult:
     """Deletes everything made from an archived clip; what is already gone is fine."""
-    if order.settle_seconds:
-        with desk.step("let a withdrawn export end"):
-            time.sleep(order.settle_seconds)
     with desk.step("delete"):
         return CleanResult(objects=clear(desk.objects, [order.prefix], order.keys))

@@ -104,7 +104,7 @@ async def test_an_undone_approval_withdraws_the_work_and_another_one_queues_it_a
         rows = await work(runtime, video)
         # The export may have been running: what it made goes when it has surely ended.
         assert [(row.kind, row.state) for row in rows] == [("clean", "waiting"), ("export", "cancelled")]
-        assert (rows[0].input["version"], rows[0].input["settle_seconds"] > 0) == (3, True)
+        assert (rows[0].input["version"], rows[0].not_before > rows[0].created_at) == (3, True)
     await hear(runtime, approved(video, clip, 4))
     await hear(runtime, undo)
     states = sorted((row.kind, row.state) for row in await work(runtime, video))
@@ -133,7 +133,7 @@ async def test_an_archived_clip_is_cleaned_and_one_taken_back_is_exported_again(
     rows = await work(runtime, video)
     assert {row.kind: row.state for row in rows} == {"clean": "waiting", "export": "cancelled"}
     # The export may have been running: cleaning waits until it has surely ended.
-    assert next(row.input["settle_seconds"] for row in rows if row.kind == "clean") > 0
+    assert next(row.not_before > row.created_at for row in rows if row.kind == "clean")
     await hear(runtime, ClipEditUndone(**said(video, clip, 4), undone="archive"))
     await hear(runtime, archived)
     states = sorted((row.kind, row.state) for row in await work(runtime, video))

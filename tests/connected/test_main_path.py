@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
 import jsonschema
+import pyarrow.parquet as pq
 import pytest
 
 from contracts.manifest import SCHEMA_NAME
@@ -84,6 +86,22 @@ def test_every_delivered_file_is_what_its_manifest_says(document, path):
                 assert hashlib.sha256(data).hexdigest() == file["sha256"] == entry["sha256"]
             delivered = next(file for file in deliverable["files"] if file["role"] == "video")
             assert decoded_frames(Path(delivered["path"])) == clip["end_frame"] - clip["start_frame"]
+
+
+def test_delivered_clips_are_brought_as_a_training_set_and_only_once(stack, document, tmp_path):
+    video = document["videos"][0]
+    command = ("training-set", "--out", tmp_path, "--video", video["id"])
+    assert "00000.tar" in stack.console(*command).stderr
+    with tarfile.open(tmp_path / "00000.tar") as shard:
+        found = {entry.name: hashlib.sha256(shard.extractfile(entry).read()).hexdigest() for entry in shard}
+    for clip in video["clips"]:
+        files = {file["role"]: file["sha256"] for file in clip["deliverables"][0]["files"]}
+        assert (found[f"{clip['id']}.mp4"], found[f"{clip['id']}.jpg"]) == (files["video"], files["poster"])
+    rows = pq.read_table(tmp_path / "index.parquet").to_pylist()
+    assert sorted(row["key"] for row in rows) == sorted(clip["id"] for clip in video["clips"])
+    assert "wrote" not in stack.console(*command).stderr
+    (tmp_path / "00000.tar").unlink()
+    assert "00000.tar" in stack.console(*command).stderr
 
 
 def test_bundles_lie_under_the_title_by_position_and_profile(document, out):

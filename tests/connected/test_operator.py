@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import struct
@@ -10,6 +11,7 @@ import time
 from uuid import uuid4
 
 import httpx
+import psutil
 import pytest
 
 from tests.support import wire
@@ -261,3 +263,36 @@ def test_an_approval_undone_after_its_export_takes_away_all_that_was_made(stack,
     stack.wait(lambda: shown()["is_virtual"], what="the cleaning", timeout=60)
     assert (shown()["state"], shown()["deliverables"]) == ("pending_review", [])
     stack.wait(lambda: not list(store.list(f"clips/{clip}/")), what="an empty folder", timeout=60)
+
+
+def test_an_approval_undone_while_its_export_runs_ends_it_and_takes_away_what_it_wrote(stack, tmp_path):
+    review, store = stack.url("review"), stack.store()
+    submitted = stack.console("submit", "--json", "--whole", "--review", "auto", unique(VIDEO, tmp_path))
+    video_id = json.loads(submitted.stdout)["videos"][0]["id"]
+
+    def states(kind):
+        found = stack.query("SELECT state FROM export.work WHERE video_id = %s AND kind = %s", video_id, kind)
+        return [row["state"] for row in found]
+
+    stack.wait(lambda: states("export") == ["running"], what="the export", every=0.02)
+    # Stood still in the middle of its work, and half a bundle in the store, as a process that is killed leaves it.
+    at_work = stack.children("export")
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in at_work:
+            process.suspend()
+    assert states("export") == ["running"]
+    (clip,) = httpx.get(f"{review}/api/videos/{video_id}", timeout=30).json()["clips"]
+    half = f"clips/{clip['id']}/exports/delivery-h264/half/half.mp4"
+    store.put_bytes(b"half", half, "video/mp4")
+    httpx.post(f"{review}/api/edits/{clip['last_edit']}/undo", timeout=30).raise_for_status()
+    stack.wait(lambda: states("export") == ["cancelled"], what="the withdrawal", timeout=30)
+    stack.wait(lambda: not any(process.is_running() for process in at_work), what="the end of the process", timeout=30)
+    assert states("clean") == ["waiting"]
+    shown = httpx.get(f"{review}/api/clips/{clip['id']}", timeout=30).json()
+    assert (shown["state"], shown["is_virtual"], shown["deliverables"]) == ("pending_review", True, [])
+    # Cleaning waits until the process has surely ended; the test need not.
+    stack.query(
+        "UPDATE export.work SET not_before = now() WHERE video_id = %s AND kind = 'clean' RETURNING id", video_id
+    )
+    stack.wait(lambda: not list(store.list(f"clips/{clip['id']}/")), what="an empty folder", timeout=60)
+    assert states("export") == ["cancelled"]

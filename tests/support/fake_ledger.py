@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,6 +23,7 @@ class Asked:
     batch: str | None = None
     traceparent: str = ""
     job: Any = None
+    delay: timedelta = timedelta(0)
 
 
 @dataclass
@@ -44,10 +45,12 @@ class FakeLedger:
     def trace_id(self) -> str:
         return trace_id(self.traceparent)
 
-    async def enqueue(self, job, order, *, key, video_id, clip_id=None, batch=None, traceparent=None) -> None:
+    async def enqueue(
+        self, job, order, *, key, video_id, clip_id=None, batch=None, traceparent=None, delay=timedelta(0)
+    ) -> None:
         if all(asked.key != key for asked in self.work):
             context = traceparent or self.traceparent
-            self.work.append(Asked(job.kind, order, key, video_id, clip_id, batch, context, job))
+            self.work.append(Asked(job.kind, order, key, video_id, clip_id, batch, context, job, delay))
 
     async def emit(self, event, *, cause=None, release_at=None, traceparent=None) -> UUID:
         event_id = derived_id("event", self.source, cause or str(self.event_id), event.TYPE, event.subject)

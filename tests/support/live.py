@@ -117,7 +117,7 @@ class LiveStack:
             if pids[0] and psutil.pid_exists(pids[0]):
                 pids += [child.pid for child in psutil.Process(pids[0]).children(recursive=True)]
         elif part == "child":
-            pids = [process.pid for service in SERVICES for process in self._children(service)][:1]
+            pids = [process.pid for service in SERVICES for process in self.children(service)][:1]
         else:
             pids = [self.pid(part)]
         killed = False
@@ -130,7 +130,8 @@ class LiveStack:
                     continue
         return killed
 
-    def _children(self, service: str) -> list[psutil.Process]:
+    def children(self, service: str) -> list[psutil.Process]:
+        """The processes of a service that are at work."""
         pid = self.pid(service)
         if not pid or not psutil.pid_exists(pid):
             return []
@@ -139,7 +140,7 @@ class LiveStack:
         except psutil.NoSuchProcess:
             return []
 
-    def wait(self, until: Callable[[], object], timeout: float = 300, what: str = "") -> object:
+    def wait(self, until: Callable[[], object], timeout: float = 300, what: str = "", every: float = 0.2) -> object:
         """Polls until something is true; database errors meanwhile are what a killed server looks like."""
         deadline = time.monotonic() + timeout
         while True:
@@ -150,7 +151,7 @@ class LiveStack:
                 pass
             if time.monotonic() > deadline:
                 raise AssertionError(f"waited {timeout} s for {what}\n{self.logs()}")
-            time.sleep(0.2)
+            time.sleep(every)
 
     def clips(self, video_id: str) -> list[dict]:
         return self.query(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.chassis.runtime import open_runtime
+from services.media.profiles import profile_from
 from services.review.api import operations, sessions, shapes, typescript, uploads
 from services.review.api.application import openapi
 from services.review.api.examples import EXAMPLES
@@ -18,11 +19,11 @@ def document():
 
 
 def bodies(document):
-    for path, operations_of_path in document["paths"].items():
+    for operations_of_path in document["paths"].values():
         for operation in operations_of_path.values():
             for kind, body in operation.get("requestBody", {}).get("content", {}).items():
-                if kind == "application/json" and not path.startswith("/api/profiles/"):
-                    schema = body["schema"]
+                schema = body["schema"]
+                if kind == "application/json" and "examples" not in schema:
                     reference = schema.get("$ref") or schema["anyOf"][0]["$ref"]
                     yield reference.rpartition("/")[2]
 
@@ -42,3 +43,9 @@ def test_an_example_is_valid_by_its_model(name):
 
 def test_the_pages_are_checked_against_what_the_service_says():
     assert typescript.TYPES.read_text() == typescript.typescript(), "Run python -m services.review.api.typescript."
+
+
+def test_the_example_of_a_profile_is_taken(document):
+    put = document["paths"]["/api/profiles/{name}"]["put"]["requestBody"]["content"]["application/json"]
+    (example,) = put["schema"]["examples"]
+    assert profile_from(example, origin="The example").name == example["name"]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from services.review.api.door import Doorkeeper
 from services.review.api.editing import add_editing
 from services.review.api.examples import add_examples
-from services.review.api.guard import Doorkeeper, Guard
+from services.review.api.guard import Guard
 from services.review.api.interchange import add_interchange
 from services.review.api.media import add_media
 from services.review.api.operations import add_operations
@@ -23,6 +24,7 @@ from services.review.api.reading import add_reading
 from services.review.api.search import add_search
 from services.review.api.sessions import add_sessions
 from services.review.api.stream import Feed
+from services.review.api.training import add_training
 from services.review.api.uploads import add_uploads
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def _rooms(runtime: Runtime) -> tuple[FastAPI, Doorkeeper]:
     add_operations(app, runtime)
     add_profiles(app, runtime)
     add_search(app, runtime)
+    add_training(app, runtime)
     add_uploads(app, runtime)
     app.mount("/", Pages())
     add_examples(app)

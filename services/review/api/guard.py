@@ -9,7 +9,6 @@ addresses open by themselves; the pages themselves hold no secret.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import logging
 import re
 import time
@@ -22,12 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.errors import Permanent
 from services.chassis.db import PASSING
-from services.chassis.health import is_loopback
-from services.review import tokens
-from services.review.api.actors import OPEN, SCOPE, Actor, Role, role_named
+from services.review.api.actors import OPEN, SCOPE, Actor, Role
 from services.review.api.addresses import PATH as MEDIA
+from services.review.api.door import MOST_CALLERS, Doorkeeper, Unknown
 from services.review.api.problems import problem
 from services.review.api.sessions import COOKIE, no_session
 
@@ -46,53 +43,9 @@ LARGEST_PICTURE = 20_000_000
 LARGEST_PART = 1 << 30
 _PART = re.compile(r"/api/uploads/[^/]+/parts/\d+")
 """Where parts of uploads are put: as large as parts are, and checked there against the part's own size."""
-REMEMBERED = 5.0
-"""Seconds for which a good token is not looked up again; a revoked one may live this long on other replicas."""
 BURST_SECONDS = 5
 MEDIA_COST = 0.1
-MOST_CALLERS = 10_000
 _AUDIT = text("INSERT INTO audit (at, actor, role, action, status) VALUES (:at, :actor, :role, :action, :status)")
-
-
-class Unknown(Permanent):
-    """A token that opens nothing."""
-
-    code = "http.unauthorized"
-
-
-class Doorkeeper:
-    """Knows tokens: that of the settings, which is an operator's, and those in the database."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._own: str = runtime.settings.http_token.get_secret_value()
-        self.is_open = not self._own and is_loopback(runtime.settings.http_host)
-        self._seen: dict[bytes, tuple[float, Actor]] = {}
-
-    async def bearer(self, token: str) -> Actor:
-        """Whose a token is. Raises ``Unknown``. An open API asks for none."""
-        if self.is_open:
-            return OPEN
-        if self._own and hmac.compare_digest(token.encode(), self._own.encode()):
-            return Actor("operator", Role.OPERATOR, is_known=True)
-        digest = tokens.digest_of(token)
-        kept = self._seen.get(digest)
-        if kept is not None and time.monotonic() - kept[0] < REMEMBERED:
-            return kept[1]
-        async with self._runtime.transaction() as ledger:
-            found = await tokens.find(ledger.session, digest, ledger.now)
-        if found is None:
-            self._seen.pop(digest, None)
-            raise Unknown("That token opens nothing here; ask an operator for another: heaters token create.")
-        actor = Actor(found.name, role_named(found.role), is_known=True)
-        if len(self._seen) >= MOST_CALLERS:
-            self._seen.clear()
-        self._seen[digest] = (time.monotonic(), actor)
-        return actor
-
-    def forget(self) -> None:
-        """Has every token looked up again."""
-        self._seen.clear()
 
 
 class Rates:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import FastAPI, Path, Response
+from fastapi import Body, FastAPI, Path, Response
 from pydantic import BaseModel, Field
 
 from contracts.errors import Permanent
 from services.media import shelf
-from services.media.profiles import Profile, profile_from, profile_named
+from services.media.profiles import PROFILES, Profile, profile_from, profile_named
 from services.media.trial import try_profile
 
 if TYPE_CHECKING:
     from services.chassis.runtime import Runtime
 
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="The profile's name.")]
+EXAMPLE = {**PROFILES["delivery-h264"].document(), "name": "mine", "version": 1, "purpose": "For our own archive."}
+"""A document that is taken, for readers of the OpenAPI document."""
 
 
 class ProfileOut(BaseModel):
@@ -59,7 +61,7 @@ def add_profiles(app: FastAPI, runtime: Runtime) -> None:
     @app.put(
         "/api/profiles/{name}", tags=["profiles"], responses={409: {"description": "Taken, or no higher version."}}
     )
-    async def put_profile(name: Name, body: dict[str, Any]) -> ProfileOut:
+    async def put_profile(name: Name, body: Annotated[dict[str, Any], Body(examples=[EXAMPLE])]) -> ProfileOut:
         """Keeps a profile, once it is valid and its encoder took it. The same document again changes nothing."""
         profile = profile_from(body, origin="The document")
         if profile.name != name:

@@ -14,12 +14,13 @@ from sqlalchemy import text
 from services.review import tokens
 from services.review.api import cursors
 from services.review.api.actors import RoleName, Who
+from services.review.api.problems import problem
 from services.review.api.requests import Cursor, Limit
 from services.review.api.shapes import Body, Name
 
 if TYPE_CHECKING:
     from services.chassis.runtime import Runtime
-    from services.review.api.guard import Doorkeeper
+    from services.review.api.door import Doorkeeper
 
 COOKIE = "heaters_session"
 SESSION = timedelta(days=30)
@@ -164,8 +165,6 @@ def add_sessions(app: FastAPI, runtime: Runtime, door: Doorkeeper) -> None:
 
 def no_session() -> JSONResponse:
     """The answer to a page without a session, which then asks for a token."""
-    from services.review.api.problems import problem
-
     answer = problem(
         401, "http.unauthorized", "Send the token as 'Authorization: Bearer …', or open a session with it."
     )

@@ -563,6 +563,13 @@ export interface SessionOut {
   role: "viewer" | "reviewer" | "operator";
 }
 
+export interface ShardOut {
+  name: string;
+  samples: number;
+  bytes: number;
+  url: string;
+}
+
 export interface SoundStream {
   codec: string;
   sample_rate: number;
@@ -637,6 +644,14 @@ export interface TraceOut {
   seconds: number;
   idle: [number, number][];
   lines: SpanOut[];
+}
+
+export interface TrainingSetOut {
+  digest: string;
+  samples: number;
+  bytes: number;
+  shards: ShardOut[];
+  index: string;
 }
 
 export interface UndoBody {

@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 import { call, deliveredUrl, query, stillUrl, type Clip, type ClipPage, type Deliverable, type Manifest } from "../api";
 import { Badge, Empty, Loading, middle, Trouble } from "../parts/bits";
 import { useLoad } from "../parts/load";
+import type { TrainingSetOut } from "../served";
 import { route } from "../store";
 import { ago, DELIVERED, lasts, perSecond, size, timecode, words } from "../words";
 import { Pages, usePages } from "./queue";
@@ -37,9 +38,45 @@ export function Deliverables() {
           </p>
         </Empty>
       ) : null}
+      {data?.clips.length ? <TrainingSet video={video} /> : null}
       <ul class="bundles">{data?.clips.map((clip) => clip.deliverables.map((bundle) => <Bundle key={`${clip.id} ${bundle.profile}`} clip={clip} bundle={bundle} />))}</ul>
       {data ? <Pages pages={pages} next={data.next} /> : null}
     </div>
+  );
+}
+
+function TrainingSet({ video }: { video: string | null }) {
+  const open = useSignal(false);
+  const { data, error } = useLoad<TrainingSetOut>(open.value ? `/api/training-set${query({ video })}` : null, false);
+  return (
+    <details onToggle={(event) => (open.value = event.currentTarget.open)}>
+      <summary>Training set</summary>
+      {error ? <p class="faint">{error.message}</p> : null}
+      {data ? (
+        <>
+          <p>
+            {data.samples} delivered clips as WebDataset shards, {size(data.bytes)}, and an index of them:
+          </p>
+          <ul class="files">
+            {data.shards.map((shard) => (
+              <li key={shard.url}>
+                <a href={shard.url} download={shard.name}>
+                  {shard.name}
+                </a>{" "}
+                <span class="faint">
+                  {shard.samples} clips, {size(shard.bytes)}
+                </span>
+              </li>
+            ))}
+            <li>
+              <a href={data.index} download="index.parquet">
+                index.parquet
+              </a>
+            </li>
+          </ul>
+        </>
+      ) : null}
+    </details>
   );
 }
 
