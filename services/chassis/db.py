@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy import Dialect, TextClause, event
+from sqlalchemy import Dialect, TextClause, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
@@ -79,6 +79,10 @@ class Step(NamedTuple):
 
     statement: TextClause
     values: Sequence[Mapping[str, Any]]
+
+
+COMMIT = Step(text("COMMIT"), [{}])
+"""The last step of a transaction that has nothing to do after it: its end then costs no round trip of its own."""
 
 
 async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[str, Any]]]:

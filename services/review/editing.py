@@ -1,5 +1,7 @@
 """Carries out what people decide: one short transaction for each edit, no media touched.
 
+It is committed together with what is written, so that an edit is two round trips: what it needs to know, and what it changes.
+
 A redo makes an undone edit again, as a new one with its own undo window. An edit's events wait in the outbox until the undo window is over. An undo inside the window takes them out again, so that
 the world never hears of the edit; a later one lets compensating events follow. Either way the log keeps both.
 """
@@ -16,7 +18,7 @@ from contracts.envelope import derived_id
 from contracts.events.base import ClipEvent
 from contracts.events.v1.clip import ClipCreated, ClipGrouped, ClipSuperseded, ClipUngrouped
 from contracts.values import FrameRange, Options
-from services.chassis.db import Step, run_together
+from services.chassis.db import COMMIT, Step, run_together
 from services.chassis.ledger import Ledger
 from services.review import store
 from services.review.domain import clip
@@ -328,6 +330,7 @@ async def _carry_out(
         store.saving_clips(locked.ordinal, [row for clip_id, row in after.items() if rows.get(clip_id) != row]),
         store.saving_edits([made]),
         *marks,
+        COMMIT,
     )
     concerned = [after[clip_id] for clip_id in made.clips if clip_id in after]
     return Edited(locked, made.clips, tuple(sorted(concerned, key=_place)), made)

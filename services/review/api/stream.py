@@ -139,13 +139,13 @@ class Feed:
                     if self._head is None:
                         self._head = await views.log_head(ledger.session)
                         self._begun.set()
-                    news = await _after(ledger, self._head)
-                    progress = await views.progress_since(ledger.session, since)
+                    entries, progress = await views.news_since(ledger.session, self._head, since, PAGE)
             except (DBAPIError, OSError) as error:
                 log.warning("The live events must wait for the database.", extra={"reason": repr(error)[:200]})
                 await asyncio.sleep(1)
                 continue
-            is_full = len(news) == PAGE
+            news: list[Message] = [_change(entry) for entry in entries]
+            is_full = len(entries) == PAGE
             if news:
                 self._head = news[-1][0]
             for video_id, told in progress:

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from contracts.events.v1.video import VideoProxied
 from contracts.events.v2.video import VideoScenesDetected
 from contracts.values import spell_ratio
+from services.chassis.db import COMMIT, Step, run_together
 from services.review import store
 from services.review.api import cursors
 from services.review.api.shapes import (
@@ -74,6 +75,7 @@ _CLIPS = f"SELECT {_CLIP_COLUMNS} FROM clip WHERE %s ORDER BY %s LIMIT :limit"  
 _CLIPS_OF_ONE = f"""
     WITH found AS MATERIALIZED (SELECT {_CLIP_COLUMNS} FROM clip WHERE %s) SELECT * FROM found ORDER BY %s LIMIT :limit
 """  # noqa: S608 - as above.
+_WITH_VIDEO = f"SELECT *, {_OF_ITS_VIDEO} FROM (%s) AS clip ORDER BY %s"  # noqa: S608 - as above.
 Order = Literal["oldest", "frames", "uncertain", "shortest", "longest"]
 _ORDERS: dict[Order, tuple[tuple[str, ...], tuple[Callable[[str], Any], ...], str]] = {
     "oldest": (
@@ -115,6 +117,7 @@ _LOG = f"""
     SELECT {_LOG_COLUMNS}, body FROM event_log WHERE (txid, seq) > (:txid, :seq) AND {_SETTLED} %s
     ORDER BY txid, seq LIMIT :limit
 """  # noqa: S608 - as above.
+_NEWS = text(_LOG % "")
 _LOG_HEAD = text(f"SELECT txid, seq FROM event_log WHERE {_SETTLED} ORDER BY txid DESC, seq DESC LIMIT 1")  # noqa: S608
 _PROGRESS_SINCE = text("""
     SELECT video_id, body, changed_at FROM progress WHERE changed_at > :since ORDER BY changed_at LIMIT 500
@@ -145,7 +148,7 @@ async def video_page(
     if after is not None:
         conditions.append("(video.created_at, video.id) < (:at, :id)")
         values |= {"at": after[0], "id": after[1]}
-    rows = (await session.execute(text(_VIDEOS % " AND ".join(conditions)), values)).mappings().all()
+    (rows,) = await run_together(session, Step(text(_VIDEOS % " AND ".join(conditions)), [values]))
     shown = rows[:limit]
     following = cursors.spell((shown[-1]["created_at"].isoformat(), shown[-1]["id"])) if len(rows) > limit else None
     return VideoPage(videos=await _summaries(session, now, shown), next=following)
@@ -220,10 +223,10 @@ async def clip_page(
         query = f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS found ORDER BY {ordering} LIMIT :limit"  # noqa: S608
     else:
         query = _CLIPS % (where, ordering)
-    rows = (await session.execute(text(query), values)).mappings().all()
+    rows, _ = await run_together(session, Step(text(_WITH_VIDEO % (query, ordering)), [values]), COMMIT)
     shown = rows[:limit]
     following = cursors.spell([_place(shown[-1][name]) for name in names]) if len(rows) > limit else None
-    return ClipPage(clips=await _named(session, shown), next=following)
+    return ClipPage(clips=[_clip(row, row["title"], row["rate"]) for row in shown], next=following)
 
 
 def _place(value: Any) -> object:
@@ -319,35 +322,27 @@ async def log_page(session: AsyncSession, after: tuple[int, int] | None, video_i
         values["video_id"] = video_id
     query = text(_LOG % ("AND video_id = :video_id" if video_id is not None else ""))
     rows = (await session.execute(query, values)).mappings().all()
-    entries = [
-        LogEntry(
-            position=f"{row['txid']}-{row['seq']}",
-            id=row["id"],
-            type=row["type"],
-            subject=_subject(row),
-            video_id=row["video_id"],
-            clip_id=row["clip_id"],
-            origin=row["origin"],
-            trace_id=row["traceparent"].split("-")[1] if row["traceparent"].count("-") == 3 else "",
-            happened_at=row["happened_at"],
-            recorded_at=row["recorded_at"],
-            body=row["body"],
-        )
-        for row in rows
-    ]
+    entries = [_entry(row) for row in rows]
     return LogPage(events=entries, next=entries[-1].position if len(entries) == limit else None)
+
+
+async def news_since(
+    session: AsyncSession, after: tuple[int, int], since: datetime, limit: int
+) -> tuple[list[LogEntry], list[tuple[UUID, ProgressOut]]]:
+    """Events of the log after a position, and progress that came after a moment, in one round trip that ends the transaction."""
+    events, progress, _ = await run_together(
+        session,
+        Step(_NEWS, [{"txid": after[0], "seq": after[1], "limit": limit}]),
+        Step(_PROGRESS_SINCE, [{"since": since}]),
+        COMMIT,
+    )
+    return [_entry(row) for row in events], [(row["video_id"], _progress(row)) for row in progress]
 
 
 async def log_head(session: AsyncSession) -> tuple[int, int]:
     """The position of the last event that readers may see."""
     row = (await session.execute(_LOG_HEAD)).first()
     return (row[0], row[1]) if row else (0, 0)
-
-
-async def progress_since(session: AsyncSession, since: datetime) -> list[tuple[UUID, ProgressOut]]:
-    """Progress that came after a moment, with its video."""
-    rows = (await session.execute(_PROGRESS_SINCE, {"since": since})).mappings()
-    return [(row["video_id"], _progress(row)) for row in rows]
 
 
 async def proxied_of(session: AsyncSession, video_id: UUID) -> VideoProxied:
@@ -414,10 +409,13 @@ async def _summaries(session: AsyncSession, now: datetime, rows: Collection[Mapp
     owners = {row["id"]: row["duplicate_of"] or row["id"] for row in rows}
     ids = list({*owners.values(), *owners})
     counts: dict[UUID, dict[ClipState, int]] = {}
-    for count in (await session.execute(_CLIP_COUNTS, {"ids": ids})).mappings():
+    counted, told_lately = await run_together(
+        session, Step(_CLIP_COUNTS, [{"ids": ids}]), Step(_PROGRESS, [{"ids": ids, "since": now - FRESH_PROGRESS}])
+    )
+    for count in counted:
         counts.setdefault(count["video_id"], {})[ClipState(count["state"])] = count["clips"]
     progress: dict[UUID, list[ProgressOut]] = {}
-    for told in (await session.execute(_PROGRESS, {"ids": ids, "since": now - FRESH_PROGRESS})).mappings():
+    for told in told_lately:
         progress.setdefault(told["video_id"], []).append(_progress(told))
     return [
         VideoSummary(
@@ -459,6 +457,22 @@ def _error(failure: Mapping[str, Any] | None) -> ErrorOut | None:
 
 def _progress(row: Mapping[Any, Any]) -> ProgressOut:
     return ProgressOut(**{**row["body"], "changed_at": row["changed_at"]})
+
+
+def _entry(row: Mapping[Any, Any]) -> LogEntry:
+    return LogEntry(
+        position=f"{row['txid']}-{row['seq']}",
+        id=row["id"],
+        type=row["type"],
+        subject=_subject(row),
+        video_id=row["video_id"],
+        clip_id=row["clip_id"],
+        origin=row["origin"],
+        trace_id=row["traceparent"].split("-")[1] if row["traceparent"].count("-") == 3 else "",
+        happened_at=row["happened_at"],
+        recorded_at=row["recorded_at"],
+        body=row["body"],
+    )
 
 
 def _subject(row: Mapping[Any, Any]) -> str:
