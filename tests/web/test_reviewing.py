@@ -351,6 +351,8 @@ def test_a_question_put_before_the_answer_to_an_earlier_decision_is_no_stale_one
     held[0].continue_()
     page.wait_for_selector(".toast.good")
     page.keyboard.press("Enter")
+    # A request that the driver caught goes on only while the driver is asked for something.
+    page.wait_for_selector(".toast.good:has-text('Noted')")
     site.wait(
         lambda: (clips_of(site, video)[0]["tags"], clips_of(site, video)[0]["note"]) == (["sky"], "Mind the wing"),
         "both",
