@@ -27,7 +27,7 @@ from services.ingest.addresses import check_url, forbidden
 from services.ingest.captions import READABLE, to_vtt
 from services.ingest.domain import chosen_languages, tidy_language, tidy_title
 from services.ingest.network import ForbiddenConnectionError, Guard
-from services.ingest.refusals import classify
+from services.ingest.refusals import by_availability, classify
 from services.ingest.settings import Settings
 from services.media.captions import MAX_CAPTION_BYTES
 
@@ -52,6 +52,14 @@ class _Ydl(yt_dlp.YoutubeDL):  # type: ignore[misc]
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
         seen = [handler for handler in handlers if handler.RH_KEY in _HANDLERS]
         return super().build_request_director(seen, preferences)
+
+    def raise_no_formats(self, info: dict[str, Any], forced: bool = False, *, msg: str | None = None) -> None:
+        """Where there is nothing to fetch, what the page says of the video tells more than that."""
+        _refuse_unshown(info)
+        refusal = by_availability(info.get("availability"), info.get("age_limit"))
+        if refusal is not None and not info.get("_has_drm"):
+            raise refusal
+        super().raise_no_formats(info, forced, msg=msg)
 
 
 @dataclass
@@ -377,11 +385,7 @@ def _urls_of(info: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> l
 
 
 def _refuse_by_page(info: Mapping[str, Any], settings: Settings) -> None:
-    status = info.get("live_status")
-    if status == "is_upcoming":
-        raise Permanent("It has not been shown yet; submit it again afterwards.", code="ingest.premiere")
-    if info.get("is_live") or status in {"is_live", "post_live"}:
-        raise Permanent("It is still being broadcast; submit the recording once it has ended.", code="ingest.live")
+    _refuse_unshown(info)
     duration = info.get("duration")
     longest = settings.ingest_max_duration.total_seconds()
     if isinstance(duration, int | float) and duration > longest:
@@ -390,6 +394,15 @@ def _refuse_by_page(info: Mapping[str, Any], settings: Settings) -> None:
         width, height = each.get("width"), each.get("height")
         if isinstance(width, int) and isinstance(height, int) and width * height > settings.ingest_max_pixels:
             raise over_limits(f"Its pictures have {width}x{height} pixels, more than this installation takes")
+
+
+def _refuse_unshown(info: Mapping[str, Any]) -> None:
+    """Refuses what has not been shown yet, or not to its end."""
+    status = info.get("live_status")
+    if status == "is_upcoming":
+        raise Permanent("It has not been shown yet; submit it again afterwards.", code="ingest.premiere")
+    if info.get("is_live") or status in {"is_live", "post_live"}:
+        raise Permanent("It is still being broadcast; submit the recording once it has ended.", code="ingest.live")
 
 
 def over_limits(what: str) -> Permanent:

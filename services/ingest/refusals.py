@@ -29,9 +29,16 @@ def _rule(code: str, root: type[HeatersError], pattern: str, advice: str, *kinds
     return _Rule(f"ingest.{code}", root, advice, re.compile(pattern, re.IGNORECASE), frozenset(kinds))
 
 
-# The order matters: a bot check and an age check also ask to sign in, as private videos do.
+# The order matters: a bot check, an age check and a border may also ask to sign in, as private videos do.
 _RULES = (
     _rule("drm", Permanent, r"\bDRM\b", "It is protected against copying; submit a copy without protection."),
+    _rule(
+        "geo",
+        Permanent,
+        r"geo.?restrict|(not|n't) (been made )?available (in|from) your (country|region|location)|blocked in your country",
+        "The site does not show it in this country. Upload the file instead.",
+        "GeoRestrictedError",
+    ),
     _rule(
         "bot_check",
         Permanent,
@@ -69,13 +76,6 @@ _RULES = (
         r"private (video|playlist)|\bis private\b|log.?in required|requires? (a )?log.?in|sign in|members.only|"
         r"join this channel|registered users|subscribers? only|requires? (payment|a subscription)|HTTP Error 401",
         "Only certain accounts may see it. Ask its owner to make it public, or upload the file.",
-    ),
-    _rule(
-        "geo",
-        Permanent,
-        r"geo.?restrict|(not|n't) (been made )?available (in|from) your (country|region|location)|blocked in your country",
-        "The site does not show it in this country. Upload the file instead.",
-        "GeoRestrictedError",
     ),
     _rule(
         "unsupported_url",
@@ -132,6 +132,12 @@ _RULES = (
     ),
 )
 
+_SIGN_IN_HINT = re.compile(r"Use --\S.{0,80}(authentication|credentials)")
+"""What yt-dlp adds to any site's sentence where signing in would help."""
+
+_FOR_SOME = frozenset({"private", "premium_only", "subscriber_only", "needs_auth"})
+"""Values of yt-dlp's ``availability`` with which not everybody may see a video."""
+
 _STATUS_ADVICE = {
     400: "The server does not understand the address. Check it.",
     403: "The server refuses access. Ask its owner, or upload the file.",
@@ -176,6 +182,8 @@ def classify(message: str, *, status: int | None = None, kinds: Collection[str] 
             break
         if rule.fits(said, kinds):
             return rule.root(f"{rule.advice} (The site or server said: {said})", code=rule.code)
+    if _SIGN_IN_HINT.search(message):
+        return _by_code("private", said)
     if status is not None and 300 <= status < 400:
         return Permanent(
             f"The address leads from one place to the next without end. Check it. (The site or server said: {said})",
@@ -189,6 +197,18 @@ def classify(message: str, *, status: int | None = None, kinds: Collection[str] 
         )
         return root(f"The server answered {status}. {advice}", code=f"ingest.http_{status}")
     return Transient(f"The download failed: {said}. It is tried again by itself.", code="ingest.download_failed")
+
+
+def by_availability(availability: str | None, age_limit: int | None) -> HeatersError | None:
+    """The error that a page without anything to fetch means, by what yt-dlp says of who may see it; ``None`` if all may."""
+    if availability == "needs_auth" and (age_limit or 0) >= 18:
+        return _by_code("age_restricted")
+    return _by_code("private") if availability in _FOR_SOME else None
+
+
+def _by_code(code: str, said: str = "") -> HeatersError:
+    (rule,) = (each for each in _RULES if each.code == f"ingest.{code}")
+    return rule.root(f"{rule.advice} (The site or server said: {said})" if said else rule.advice, code=rule.code)
 
 
 def _plain(message: str) -> str:
