@@ -199,8 +199,12 @@ async def nearest(
     passing, values = filters.clauses
     values |= {"part": part, "model": model.id}
     await _set(session, _QUICK_WAYS)
-    exact = kind is None or await _are_few(session, model, passing, values, exact_rows)
-    conditions = passing
+    few = await _few(session, model, passing, values, exact_rows)
+    exact = kind is None or few is not None
+    conditions = f" AND NOT c.archived{passing}"
+    if few:
+        conditions = " AND e.clip_id = ANY(cast(:few AS uuid[]))"
+        values = {"part": part, "few": few}
     if without is not None:
         conditions += " AND e.clip_id <> :without"
         values["without"] = without
@@ -215,7 +219,7 @@ async def nearest(
     candidates = min(MAX_CANDIDATES, limit * CANDIDATES_PER_RESULT)
     while True:
         rows = await session.execute(
-            text(_statement(model, conditions, ordered, len(query), candidates, limit)),
+            text(_statement(model, conditions, ordered, len(query), candidates, limit, joined=not few)),
             values,
         )
         found = rows.all()
@@ -231,18 +235,20 @@ async def nearest(
     ]
 
 
-def _statement(model: Model, conditions: str, kind: str, queries: int, candidates: int, limit: int) -> str:
-    """The nearest clips among so many nearest vectors of each query.
+def _statement(
+    model: Model, conditions: str, kind: str, queries: int, candidates: int, limit: int, *, joined: bool
+) -> str:
+    """The nearest clips among so many nearest vectors of each query; ``joined`` if conditions speak of the clip ``c``.
 
     Candidates are told by their distance as ``kind``, the order of the clips by that in full precision. The text is made of
     constants and integers; what came from outside is bound.
     """
+    clip = "JOIN clip AS c ON c.clip_id = e.clip_id" if joined else ""
     near = " UNION ALL ".join(
         f"""(
             SELECT e.clip_id, e.frame, e.part, e.object_key, cast(:frame_{number:d} AS integer) AS query_frame,
                 e.vector <=> cast(:vector_{number:d} AS vector) AS distance
-            FROM embedding AS e JOIN clip AS c ON c.clip_id = e.clip_id
-            WHERE e.model = {model.id:d} AND e.part = :part AND NOT c.archived{conditions}
+            FROM embedding AS e {clip} WHERE e.model = {model.id:d} AND e.part = :part{conditions}
             ORDER BY e.vector::{kind} <=> cast(:vector_{number:d} AS vector)::{kind} LIMIT {candidates:d}
         )"""  # noqa: S608
         for number in range(queries)
@@ -276,27 +282,42 @@ async def _set(session: AsyncSession, settings: Mapping[str, str]) -> None:
     )
 
 
-async def _are_few(
+async def _few(
     session: AsyncSession, model: Model, passing: str, values: Mapping[str, Any], exact_rows: int
-) -> bool:
-    """Whether at most so many vectors of a model pass the filters; counted no further, and in clips where there are filters."""
+) -> str | None:
+    """Whether so few vectors of a model pass the filters that all of them are compared; ``None`` if they are many.
+
+    Where there are filters, the clips that pass are counted, no further than it matters, and given as PostgreSQL spells an
+    array of them: to look for them a second time would take as long as to compare them. Without filters nothing is given.
+    """
     size = await session.execute(
         text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)"), {"name": name_of(model.id)}
     )
     indexed = max(0, int(size.scalar() or 0))
-    if passing:
-        most = max(exact_rows, int(EVEN * indexed**0.5)) // VECTORS_PER_CLIP
-        counted = f"SELECT 1 FROM clip AS c WHERE NOT c.archived{passing}"  # noqa: S608 - made of constants.
-    elif indexed > exact_rows:
-        return False
-    else:
-        most = exact_rows
-        counted = "SELECT 1 FROM embedding AS e WHERE e.model = :model AND e.part = :part"
-    found = await session.execute(
-        text(f"SELECT count(*) FROM ({counted} LIMIT :most) AS counted"),  # noqa: S608 - made of constants.
-        {**values, "most": most + 1},
-    )
-    return int(found.scalar_one()) <= most
+    if not passing:
+        if indexed > exact_rows:
+            return None
+        found = await session.execute(
+            text("""
+                SELECT count(*) FROM (
+                    SELECT 1 FROM embedding AS e WHERE e.model = :model AND e.part = :part LIMIT :most
+                ) AS counted
+            """),
+            {**values, "most": exact_rows + 1},
+        )
+        return "" if int(found.scalar_one()) <= exact_rows else None
+    most = max(exact_rows, int(EVEN * indexed**0.5)) // VECTORS_PER_CLIP
+    row = (
+        await session.execute(
+            text(f"""
+                SELECT count(*) AS clips, cast(coalesce(array_agg(clip_id), '{{}}') AS text) AS few FROM (
+                    SELECT c.clip_id FROM clip AS c WHERE NOT c.archived{passing} LIMIT :most
+                ) AS counted
+            """),  # noqa: S608 - made of constants.
+            {**values, "most": most + 1},
+        )
+    ).one()
+    return str(row.few) if int(row.clips) <= most else None
 
 
 _QUERY = "cast(replace(cast(plainto_tsquery('english', :words) AS text), '&', '|') AS tsquery)"

@@ -179,28 +179,14 @@ async def test_archiving_under_errors_and_kills_leaves_no_orphan_and_takes_nothi
             until_done(lambda video=video: put(store, f"videos/{video}/source/a.mp4"))
         for clip, video in clips.items():
             await hear(export, approved(video, clip))
-            order = KeyframeOrder(
-                video_id=video,
-                clip_id=clip,
-                frames=FrameRange(start=0, end=10),
-                title="t",
-                video=ObjectRef(key=f"clips/{clip}/exports/x/video.mp4", size=1, sha256="a" * 64),
-                strategy="uniform:3",
-            )
-            async with embed.transaction(cause="test") as ledger:
-                await ledger.enqueue(KEYFRAME, order, key=f"keyframe/{clip}", video_id=video, clip_id=clip)
+            await order_keyframes(embed, video, clip)
         bundles = await make(export, "export", store, ["video.mp4", "captions.vtt", "poster.jpg", "manifest.json"])
         stills = await make(embed, "keyframe", store, ["000.jpg", "001.jpg"])
         assert len(bundles) == len(stills) == many
         gone = [clip for number, clip in enumerate(clips) if number % 2]
         for clip in gone:
             await hear(export, archived(clips[clip], clip))
-            async with embed.transaction(cause="test") as ledger:
-                order = CleanOrder(
-                    video_id=clips[clip], clip_id=clip, edit_id=uuid4(), keys=await ledger.keys_made(clip, KEYFRAME)
-                )
-                assert len(order.keys) == 3
-                await ledger.enqueue(EMBED_CLEAN, order, key=f"clean/{clip}", video_id=clips[clip], clip_id=clip)
+            await order_cleaning(embed, clips[clip], clip)
         for runtime in (export, embed):
             await clean(runtime, store, tmp_path)
     assert store.told["error"] > many // 5
@@ -374,9 +360,10 @@ def test_entries_tell_sizes_and_ages(wayward, tmp_path):
 
 
 class Killable:
-    """The export service as a process of its own, which may be killed, or a child of it, and started again."""
+    """A service as a process of its own, which may be killed, or a child of it, and started again."""
 
-    def __init__(self, settings) -> None:
+    def __init__(self, name, settings) -> None:
+        self._module = f"services.{name}"
         told = {f"HEATERS_{name.upper()}": str(value) for name, value in settings.items()}
         self._environment = {**os.environ, **told}
         self._process = None
@@ -385,7 +372,7 @@ class Killable:
     def start(self) -> None:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.export"],
+                [sys.executable, "-m", self._module],
                 env=self._environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -408,10 +395,57 @@ class Killable:
             self._process.wait()
 
 
+async def archived_half(name, own, store, clips):
+    """All clips made by a service, every other one archived; what was made of each."""
+    video = uuid4()
+    async with service(name, own) as runtime:
+        if name == "export":
+            await hear(runtime, review_events.proxied(video))
+            await hear(runtime, review_events.mastered(video))
+        for clip in clips:
+            if name == "export":
+                await hear(runtime, approved(video, clip))
+            else:
+                await order_keyframes(runtime, video, clip)
+        kind, files = {
+            "export": ("export", ["video.mp4", "captions.vtt", "manifest.json"]),
+            "embed": ("keyframe", ["000.jpg", "001.jpg"]),
+        }[name]
+        made = await make(runtime, kind, store, files)
+        for clip in clips[::2]:
+            if name == "export":
+                await hear(runtime, archived(video, clip))
+            else:
+                await order_cleaning(runtime, video, clip)
+    return made
+
+
+async def order_keyframes(embed, video, clip):
+    order = KeyframeOrder(
+        video_id=video,
+        clip_id=clip,
+        frames=FrameRange(start=0, end=10),
+        title="t",
+        video=ObjectRef(key=f"clips/{clip}/exports/x/video.mp4", size=1, sha256="a" * 64),
+        strategy="uniform:3",
+    )
+    async with embed.transaction(cause="test") as ledger:
+        await ledger.enqueue(KEYFRAME, order, key=f"keyframe/{clip}", video_id=video, clip_id=clip)
+
+
+async def order_cleaning(embed, video, clip):
+    async with embed.transaction(cause="test") as ledger:
+        keys = await ledger.keys_made(clip, KEYFRAME)
+        assert len(keys) == 3
+        order = CleanOrder(video_id=video, clip_id=clip, edit_id=uuid4(), keys=keys)
+        await ledger.enqueue(EMBED_CLEAN, order, key=f"clean/{clip}", video_id=video, clip_id=clip)
+
+
 @pytest.mark.scaled
 @pytest.mark.timeout(900)  # Under --full: forty kills, and what each costs.
+@pytest.mark.parametrize("name", ["export", "embed"])
 async def test_archiving_under_real_kills_leaves_no_orphan_and_takes_nothing_that_lives(
-    servers, broker, tmp_path, scale
+    name, servers, broker, tmp_path, scale
 ):
     many, kills = scale(8, 120), scale(4, 40)
     chance = random.Random(7)
@@ -421,24 +455,16 @@ async def test_archiving_under_real_kills_leaves_no_orphan_and_takes_nothing_tha
         migrations.upgrade(own["database_url"], schema)
     store = S3Store(ChassisSettings(**own))
     store.ensure_bucket()
-    video = uuid4()
     clips = [derived_id("clip", number) for number in range(2 * many)]
-    async with service("export", own) as export:
-        await hear(export, review_events.proxied(video))
-        await hear(export, review_events.mastered(video))
-        for clip in clips:
-            await hear(export, approved(video, clip))
-        bundles = await make(export, "export", store, ["video.mp4", "captions.vtt", "manifest.json"])
-        for clip in clips[::2]:
-            await hear(export, archived(video, clip))
+    made = await archived_half(name, own, store, clips)
     with connect(own["database_url"]) as connection:
 
         def left() -> int:
-            query = "SELECT count(*) AS pieces FROM export.work WHERE kind = 'clean' AND state <> 'done'"
+            query = f"SELECT count(*) AS pieces FROM {name}.work WHERE kind = 'clean' AND state <> 'done'"
             return connection.execute(query).fetchone()["pieces"]
 
         assert left() == many
-        killable = Killable(own)
+        killable = Killable(name, own)
         parts = ["service" if number % 4 == 3 else "child" for number in range(kills)]
         deadline = time.monotonic() + 300 + 10 * kills
         try:
@@ -453,10 +479,12 @@ async def test_archiving_under_real_kills_leaves_no_orphan_and_takes_nothing_tha
         assert killable.killed["child"] >= kills // 4
         assert killable.killed["service"] >= kills // 8
         for number, clip in enumerate(clips):
-            assert set(store.list(f"clips/{clip}/")) == (set() if number % 2 == 0 else set(bundles[clip]))
+            assert set(store.list(f"clips/{clip}/")) == (set() if number % 2 == 0 else set(made[clip]))
         found = audit.examine(connection, store, grace=timedelta(0))
         assert (found.orphans, found.missing) == ((), ())
         told = connection.execute(
-            "SELECT aggregateid FROM export.outbox WHERE type LIKE '%%cleaned%%' ORDER BY aggregateid"
+            f"SELECT aggregateid FROM {name}.outbox WHERE type LIKE '%%cleaned%%' ORDER BY aggregateid"
         ).fetchall()
-        assert [row["aggregateid"] for row in told] == sorted(str(clip) for clip in clips[::2])
+        # Search tells nobody that it has tidied up.
+        cleaned = clips[::2] if name == "export" else []
+        assert [row["aggregateid"] for row in told] == sorted(str(clip) for clip in cleaned)
