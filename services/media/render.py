@@ -39,7 +39,7 @@ from services.media.frame_spool import FrameSpool
 from services.media.light import Light, light_of
 from services.media.loudness import SoundSpool, measured_gain
 from services.media.measure import PictureFacts, PictureLimits, SoundLimits
-from services.media.memory import give_back
+from services.media.memory import give_back, only_new_garbage
 from services.media.overlay import Overlay
 from services.media.profiles import Profile
 from services.media.rendition import SOUND_AHEAD, Rendition, Writer, queue_depth
@@ -142,7 +142,8 @@ def render(
 
     folder = cuts[waiting[0].place].folder.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with FrameSpool(folder, min(budget.waiting_frames, shutil.disk_usage(folder).free // 4)) as spool:
+    disk = min(budget.waiting_frames, shutil.disk_usage(folder).free // 4)
+    with only_new_garbage(), FrameSpool(folder, disk) as spool:
         state = _State(cuts, waiting, spool)
         try:
             while waiting:
@@ -443,6 +444,7 @@ class _ClipPass:
         self._chains = state.chains
         self._aside = Aside(footage, cut.frames, budget.pictures, state.chains, cut.watermark) if part.first else None
         self._asides: Pipe[tuple[int, VideoFrame]] | None = None
+        self._pictures: tuple[Sidecar, ...] = ()
         self._idle_sounds = state.idle_sounds
         self._sound: _SoundPass | None = None
         self._spool: SoundSpool | None = None
@@ -516,6 +518,8 @@ class _ClipPass:
     def _watch(self, aside: Aside, items: Iterator[tuple[int, VideoFrame]]) -> None:
         with translated(f"measuring the clip {self.frames}"):
             aside.read(items)
+            # Here, and not where all clips' frames pass: to draw and compress them takes as long as several frames.
+            self._pictures = tuple(aside.sidecars(self._cut.stem, self._cut.title))
 
     def _gains(self, spool: SoundSpool) -> dict[str, float]:
         return {
@@ -570,7 +574,7 @@ class _ClipPass:
         cut = self._cut
         if self._aside is None:
             return
-        yield from self._aside.sidecars(cut.stem, cut.title)
+        yield from self._pictures
         if self._sound is not None:
             yield from self._sound.waves.sidecars(cut.stem)
         yield from caption_sidecars(cut.captions, cut.stem, self._start, self._start + self._length)
