@@ -24,6 +24,8 @@ GOOD = sorted(
 )
 LONG = {"detection_footage", "detection_held_out", "psd_cuts_and_fades_720p2997"}
 """What takes as long as all others together, and has nothing that one of them has not: taken under ``--full``."""
+ALL_AT_ONCE = pytest.mark.timeout(900)
+"""Whichever test comes first waits for every video."""
 
 
 def taken(config) -> list[Path]:
@@ -56,6 +58,7 @@ def document(stack, out, request) -> dict:
     return stack.run(*taken(request.config), out=out)
 
 
+@ALL_AT_ONCE
 @pytest.mark.scaled
 def test_a_good_file_becomes_clips_that_tile_it_exactly_and_are_all_embedded(document, path):
     video = next(video for video in document["videos"] if video["source"] == str(path))
@@ -68,6 +71,7 @@ def test_a_good_file_becomes_clips_that_tile_it_exactly_and_are_all_embedded(doc
     assert edges[-1] == video["frames"]
 
 
+@ALL_AT_ONCE
 @pytest.mark.scaled
 def test_every_delivered_file_is_what_its_manifest_says(document, path):
     video = next(video for video in document["videos"] if video["source"] == str(path))
