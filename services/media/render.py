@@ -76,12 +76,15 @@ class Rendered:
     silent: tuple[tuple[Fraction, Fraction], ...] = ()
 
 
-ENCODER_BYTES = {"libx264": 150, "libx265": 215, "libsvtav1": 250, "ffv1": 36, "prores_aw": 17, "prores_ks": 17}
-"""Bytes that an encoder takes for each pixel of its pictures: the growth of a process, measured at 1280x720 with noise."""
+ENCODER_BYTES = {"libx264": 150, "libx265": 215, "libsvtav1": 250, "ffv1": 36, "prores_aw": 40, "prores_ks": 40}
+"""Bytes that an encoder takes for each pixel of its pictures: the growth of a process, measured at 1280x720 with noise.
+
+Of ProRes, whose encoder takes little, mostly the pictures themselves, on their way there and back from the proof.
+"""
 
 
-_MOST_UNFREED = 200_000_000
-"""Bytes of ended encoders that may stay behind until they are looked for, which takes some hundredths of a second."""
+_MOST_UNFREED = 60_000_000
+"""Bytes of ended encoders, by ``encoders_bytes``, that may stay behind until they are looked for."""
 
 
 def encoders_bytes(profiles: Iterable[Profile], pixels: int) -> int:
@@ -97,7 +100,7 @@ class Budget:
     pictures: PictureLimits = field(default_factory=PictureLimits)
     sound: SoundLimits = field(default_factory=SoundLimits)
     closing: int = 1
-    encoder_memory: int = 400_000_000
+    encoder_memory: int = 380_000_000
     """Bytes that the encoders open at once may take, by ``encoders_bytes``; one of them is always open."""
     waiting_frames: int = 16_000_000_000
     """Bytes of disk that frames may take which wait for an encoder; never more than a quarter of what is free."""

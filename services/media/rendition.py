@@ -47,16 +47,14 @@ os.environ.setdefault("SVT_LOG", "1")
 SOUND_AHEAD = Fraction(1, 2)
 """Seconds by which the sound is encoded ahead of the pictures; more than any encoder holds back."""
 
+_X265 = {"bframes": "3", "ctu": "32", "frame-threads": "1", "pools": "2", "rc-lookahead": "4", "ref": "2"}
+_SVT = {"lookahead": "8", "lp": "1"}
 _FRUGAL: dict[int, dict[str, dict[str, str]]] = {
-    1920 * 1080: {
-        "libx264": {"rc-lookahead": "20"},
-        "libx265": {"frame-threads": "1", "pools": "2", "rc-lookahead": "5"},
-        "libsvtav1": {"lookahead": "8", "lp": "1"},
-    },
+    1920 * 1080: {"libx264": {"rc-lookahead": "20"}, "libx265": _X265, "libsvtav1": _SVT},
     3840 * 2160: {
         "libx264": {"rc-lookahead": "10"},
-        "libx265": {"bframes": "3", "ctu": "32", "frame-threads": "1", "pools": "2", "rc-lookahead": "4", "ref": "2"},
-        "libsvtav1": {"lookahead": "8", "lp": "1"},
+        "libx265": {**_X265, "bframes": "2", "rc-lookahead": "3"},
+        "libsvtav1": _SVT,
     },
 }
 """What encoders are told of pictures with so many pixels or more, unless the profile says otherwise.
@@ -64,18 +62,26 @@ _FRUGAL: dict[int, dict[str, dict[str, str]]] = {
 They hold every frame that they look ahead or work on at once: at 1920x1080 each costs 6 to 15 MB.
 """
 
-_QUEUED_PIXELS = 1 << 23
+_QUEUED_PIXELS = 7_400_000
 
 
 def queue_depth(width: int, height: int) -> int:
-    """How many pictures wait for a thread: 8 of ordinary size, fewer of large ones."""
+    """How many pictures wait for a thread: 8 of ordinary size, 3 of 1920x1080, 2 of larger ones."""
     return max(2, min(8, _QUEUED_PIXELS // (width * height)))
 
 
-def frugal(encoder: str, size: tuple[int, int]) -> dict[str, str]:
-    """What keeps the encoder's memory within bounds for pictures of this size."""
+def frugal(encoding: VideoEncoding, size: tuple[int, int]) -> dict[str, str]:
+    """What keeps the encoder's memory within bounds for pictures of this size, and agrees with what the profile says."""
     reached = [told for pixels, told in sorted(_FRUGAL.items()) if size[0] * size[1] >= pixels]
-    return reached[-1].get(encoder, {}) if reached else {}
+    found = dict(reached[-1].get(encoding.encoder, {})) if reached else {}
+    said = dict(encoding.options)
+    if "bframes" in found and "rc-lookahead" in found:
+        # x265 refuses to look ahead no further than it reorders.
+        if "bframes" in said:
+            found["rc-lookahead"] = str(max(int(found["rc-lookahead"]), int(said["bframes"]) + 1))
+        elif "rc-lookahead" in said:
+            found["bframes"] = str(max(0, min(int(found["bframes"]), int(said["rc-lookahead"]) - 1)))
+    return found
 
 
 ColourNames = tuple[str, str, str, str]
@@ -223,7 +229,7 @@ class Writer:
         if encoding.encoder == "libx265" and len(self._frames) <= _X265_DELAY:
             # With as many frames as it reorders or fewer, the encoder gives decoding times that were never set.
             params.append(("bframes", "0"))
-        options = encoding.encoder_options(params=params, unless_said=frugal(encoding.encoder, self._chain.size))
+        options = encoding.encoder_options(params=params, unless_said=frugal(encoding, self._chain.size))
         if encoding.keyframe_seconds is not None:
             options["g"] = str(max(1, nearest(footage.rate * encoding.keyframe_seconds)))
         stream: Any = self._output.add_stream(encoding.encoder, rate=footage.rate, options=options)

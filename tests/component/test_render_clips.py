@@ -20,8 +20,9 @@ from contracts.values import FrameRange
 from services.media.decode import FrameSource
 from services.media.footage import Footage
 from services.media.frame_spool import FrameSpool
-from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, Profile
+from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, PROFILES, Profile
 from services.media.render import Budget, Cut, Rendered, render
+from services.media.rendition import frugal
 from services.media.stills import stills
 from tests.support.rendering import HEIGHT, RATE, WIDTH, burnt, decoded, footage_of, make_video, read_number
 
@@ -408,3 +409,29 @@ def test_a_mix_down_keeps_loudness_and_never_overloads(tmp_path: Path, level: fl
     assert delivered.sound.peak <= highest
     # All channels carry the same tone, which adds up to more than the sum of their powers.
     assert -1 < delivered.sound.loudness - archived.sound.loudness < 4
+
+
+@pytest.mark.parametrize(
+    "said", [(), (("bframes", "8"),), (("rc-lookahead", "2"),), (("rc-lookahead", "12"), ("bframes", "6"))], ids=str
+)
+def test_large_pictures_are_encoded_within_bounds_whatever_a_profile_says_of_the_encoder(
+    said: tuple[tuple[str, str], ...],
+) -> None:
+    encoding = PROFILES["delivery-h265"].video.model_copy(update={"options": (("preset", "fast"), *said)})
+    told = frugal(encoding, (1920, 1080))
+    assert frugal(encoding, (1280, 720)) == {}
+    options = encoding.encoder_options(unless_said=told)
+    for name, value in said:
+        assert f"{name}={value}" in options["x265-params"].split(":")
+    context = av.CodecContext.create("libx265", "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = 320, 180, "yuv420p"
+    context.time_base, context.options = Fraction(1, 25), options
+    assert sum(1 for number in range(12) for _ in context.encode(plain(number))) + len(context.encode(None)) == 12
+
+
+def plain(number: int) -> av.VideoFrame:
+    """A grey picture."""
+    frame = av.VideoFrame.from_ndarray(np.full((270, 320), 90, np.uint8), format="yuv420p")
+    frame.pts = number
+    return frame
