@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import axe_playwright_python
@@ -118,3 +119,13 @@ def test_a_deliverable_shows_its_pictures_its_findings_and_its_report(page, stoc
     report.close()
     bundle.get_by_text("Big Buck Bunny, ten seconds").click()
     page.wait_for_url(f"**/#/review/{video}/{clips[3]}")
+
+
+def test_delivered_clips_are_had_as_a_training_set(page, stocked):
+    video, clips = stocked
+    page.goto(f"/#/deliverables/{video}")
+    page.locator("summary", has_text="Training set").click()
+    with page.expect_download() as begun:
+        page.get_by_role("link", name="00000.tar").click()
+    with tarfile.open(begun.value.path()) as shard:
+        assert f"{clips[3]}.json" in shard.getnames()
