@@ -17,11 +17,15 @@ from typing import Any
 
 @contextmanager
 def only_new_garbage() -> Iterator[None]:
-    """What lives already is not looked through again and again meanwhile, with every thread standing still."""
+    """What lives already is not looked through again and again meanwhile, with every thread standing still.
+
+    What has become garbage by the end is freed there: afterwards it would count as old, and be looked at late.
+    """
     gc.freeze()
     try:
         yield
     finally:
+        give_back()
         gc.unfreeze()
 
 

@@ -1,9 +1,10 @@
 """Carries out what people decide: one short transaction for each edit, no media touched.
 
-It is committed together with what is written, so that an edit is two round trips: what it needs to know, and what it changes.
+An edit is two round trips: what it needs to know, and what it changes, which is committed with the last statement.
 
-A redo makes an undone edit again, as a new one with its own undo window. An edit's events wait in the outbox until the undo window is over. An undo inside the window takes them out again, so that
-the world never hears of the edit; a later one lets compensating events follow. Either way the log keeps both.
+An edit's events wait in the outbox until the undo window is over. An undo inside the window takes them out again, so that the
+world never hears of the edit; a later one lets compensating events follow. Either way the log keeps both. A redo makes an undone
+edit again, as a new one with its own undo window.
 """
 
 from __future__ import annotations

@@ -443,11 +443,13 @@ async def order_cleaning(embed, video, clip):
 
 @pytest.mark.scaled
 @pytest.mark.timeout(900)  # Under --full: forty kills, and what each costs.
-@pytest.mark.parametrize("name", ["export", "embed"])
+@pytest.mark.parametrize(
+    ("name", "most", "most_kills"), [("export", 120, 40), ("embed", 30, 12)], ids=["export", "embed"]
+)
 async def test_archiving_under_real_kills_leaves_no_orphan_and_takes_nothing_that_lives(
-    name, servers, broker, tmp_path, scale
+    name, most, most_kills, servers, broker, tmp_path, scale
 ):
-    many, kills = scale(8, 120), scale(4, 40)
+    many, kills = scale(8, most), scale(4, most_kills)
     chance = random.Random(7)
     own = {**servers.settings(broker.address), "worker_lease": "PT3S", "worker_retry_base": "PT0.1S"}
     own |= {"temp_dir": tmp_path / "scratch", "poll_interval": "PT0.5S", "min_free_bytes": 0}

@@ -22,14 +22,14 @@ from tests.support.media_files import FIXTURES, unique
 GOOD = sorted(
     path for path in FIXTURES.iterdir() if path.suffix in {".mp4", ".webm", ".ts"} and "corrupt" not in path.name
 )
-LONG = {"detection_footage", "detection_held_out", "psd_cuts_and_fades_720p2997"}
-"""What takes as long as all others together, and has nothing that one of them has not: taken under ``--full``."""
+SHORT = {"bbb_vp9_opus", "exo_av1_aac_1080x720", "exo_vp9_odd_161x121", "psd_counter_1080p10_30frames"}
+"""Three codecs, with sound and without, of even and odd sizes, in seconds; the others are taken under ``--full``."""
 ALL_AT_ONCE = pytest.mark.timeout(900)
 """Whichever test comes first waits for every video."""
 
 
 def taken(config) -> list[Path]:
-    return [path for path in GOOD if config.getoption("--full") or path.stem not in LONG]
+    return [path for path in GOOD if config.getoption("--full") or path.stem in SHORT]
 
 
 def pytest_generate_tests(metafunc) -> None:
