@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from contracts.events.v1.clip import (
@@ -161,7 +162,9 @@ async def _clean(video_id: UUID, clip_id: UUID, edit_id: UUID, before: store.Kno
             video_id=video_id,
             clip_id=clip_id,
             edit_id=edit_id,
-            settle=withdrawn > 0,
             keys=await ledger.keys_made(clip_id, *made_by),
         )
-        await ledger.enqueue(CLEAN, order, key=f"clean/{clip_id}/{edit_id}", video_id=video_id, clip_id=clip_id)
+        # Withdrawn work is ended when its lease is next renewed, and may still write until then.
+        delay = ledger.settings.worker_lease if withdrawn else timedelta(0)
+        key = f"clean/{clip_id}/{edit_id}"
+        await ledger.enqueue(CLEAN, order, key=key, video_id=video_id, clip_id=clip_id, delay=delay)

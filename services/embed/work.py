@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -171,9 +170,6 @@ def _picture(jpeg: bytes) -> Image:
 
 def clean_clip(order: CleanOrder, desk: Desk) -> CleanResult:
     """Deletes a clip's keyframes and vectors from the store; what is already gone is fine."""
-    if order.settle:
-        with desk.step("settle"):
-            time.sleep(desk.settings.worker_lease.total_seconds())
     with desk.step("delete"):
         clear(desk.objects, clean_prefixes(order), order.keys)
     return CleanResult(clip_id=order.clip_id)

@@ -11,7 +11,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import cache
 from importlib.metadata import version
 from typing import Annotated
@@ -193,10 +192,6 @@ class CleanInput(Value):
     def prefix(self) -> str:
         """What the keys of everything made from the clip begin with."""
         return f"clips/{self.clip_id}/"
-
-
-SETTLE = timedelta(seconds=30)
-"""A withdrawn export is ended when its lease is next renewed, well within this time. Until then it may still write."""
 
 
 class CleanResult(Value):

@@ -13,7 +13,7 @@ from contracts.events.v1.video import VideoMastered, VideoProxied
 from services.chassis.ledger import Ledger
 from services.chassis.stage import Routes
 from services.export import store
-from services.export.domain import SETTLE, CleanInput, due, export_key, heard
+from services.export.domain import CleanInput, due, export_key, heard
 from services.export.jobs import CLEAN, EXPORT
 from services.export.store import KnownClip
 
@@ -61,7 +61,8 @@ async def accept_decision(event: ClipApproved | ClipArchived | ClipEditUndone, l
             keys=made,
         )
         key = f"clean:{event.clip_id}:{order.version}"
-        delay = SETTLE if withdrawn else timedelta(0)
+        # A withdrawn export is ended when its lease is next renewed, and may still write until then.
+        delay = ledger.settings.worker_lease if withdrawn else timedelta(0)
         await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id, delay=delay)
     else:
         await ledger.cancel(clip_id=event.clip_id, kinds=(CLEAN.kind,))

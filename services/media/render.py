@@ -19,7 +19,7 @@ import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -146,7 +146,7 @@ def render(
     folder = cuts[waiting[0].place].folder.parent
     folder.mkdir(parents=True, exist_ok=True)
     disk = min(budget.waiting_frames, shutil.disk_usage(folder).free // 4)
-    with only_new_garbage(), FrameSpool(folder, disk) as spool:
+    with only_new_garbage(), closing(FrameSpool(folder, disk)) as spool:
         state = _State(cuts, waiting, spool)
         try:
             while waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import random
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -145,7 +146,7 @@ def test_a_frame_that_waited_on_the_disk_is_the_same(form: str, tmp_path: Path) 
         samples = np.frombuffer(memoryview(plane), np.uint8)
         samples[:] = np.random.default_rng(plane.line_size).integers(0, 256, samples.size)
     meant.color_range, meant.colorspace, meant.color_trc, meant.color_primaries = 1, 9, 16, 9
-    with FrameSpool(tmp_path, 1_000_000) as spool:
+    with closing(FrameSpool(tmp_path, 1_000_000)) as spool:
         spool.keep(7, meant)
         spool.keep(8, av.VideoFrame(181, 97, form))
         spool.drop(8)

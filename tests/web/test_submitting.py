@@ -6,6 +6,7 @@ import json
 import os
 import re
 
+from services.scenes.detectors.declared import DECLARED
 from tests.support.browser import wait_for
 
 PART = re.compile(r"/api/uploads/[^/]+/parts/(\d+)$")
@@ -14,7 +15,10 @@ PART = re.compile(r"/api/uploads/[^/]+/parts/(\d+)$")
 def test_an_address_is_submitted(page, site):
     page.goto("/#/submit")
     page.get_by_label("prores-proxy").check()
-    page.get_by_label("Scenes are found by").select_option("fused")
+    detectors = page.get_by_label("Scenes are found by")
+    offered = detectors.locator("option").evaluate_all("(options) => options.map((option) => option.value)")
+    assert set(offered) == set(DECLARED)
+    detectors.select_option("fused")
     page.get_by_label("The master is made").select_option("none")
     page.get_by_label("Caption languages").fill("en, de")
     page.locator("input[type=url]").fill("https://example.org/film")

@@ -118,14 +118,12 @@ class EmbedResult(Value):
 class CleanOrder(Value):
     """Delete what this stage made of an archived clip; ``edit_id`` is the archiving edit.
 
-    ``settle`` says that work on the clip was withdrawn while it may have run: its process ends with its lease, and may
-    write until then. ``keys`` are known to have been made; a listing may not show them yet.
+    ``keys`` are known to have been made; a listing may not show them yet.
     """
 
     video_id: UUID
     clip_id: UUID
     edit_id: UUID
-    settle: bool = False
     keys: tuple[str, ...] = ()
 
 
