@@ -11,6 +11,8 @@ from statistics import median
 import pytest
 
 from tests.support.browser import READ_NUMBER, another, open_review, press_action, wait_for
+from tests.support.made_videos import spliced
+from tests.support.media_files import FIXTURES
 
 ACTIONS = Path(__file__).parents[2] / "services/review/web/src/actions.ts"
 SLACK = 3
@@ -141,6 +143,14 @@ def test_two_people_see_each_others_edits(pages, site, numbers):
         waits.append(watcher.evaluate("() => window.__told") - at)
     assert median(waits) < 300 * SLACK, waits
     assert states(site, video)[:8] == ["review_approved"] * 8
+    # Whoever looks through the list meanwhile stays where they are in it.
+    rows = "document.querySelector('.clips-rows')"
+    below = watcher.evaluate(f"() => ({rows}.scrollTop = 9999, {rows}.scrollTop)")
+    assert below > 200
+    press_action(actor, "KeyS")
+    site.wait(lambda: "review_skipped" in states(site, video), "one more decision")
+    wait_for(watcher, "() => document.querySelector('.facts').innerText.includes('11 clips of')")
+    assert watcher.evaluate(f"() => {rows}.scrollTop") == below
 
 
 def test_a_stale_edit_is_refused_and_shows_how_things_stand(pages, site, numbers):
@@ -189,8 +199,12 @@ def test_eight_tabs_share_one_stream_and_another_takes_it_over(page, site, numbe
     assert len(asked) == 2
 
 
-def test_a_restart_of_the_service_loses_no_decision(page, site, numbers):
+def test_a_restart_of_the_service_loses_no_decision(pages, site, numbers):
     video = site.video(numbers, list(range(30, 300, 30)), "Restart")
+    page, queue = pages(), pages()
+    queue.goto("/#/queue")
+    queue.wait_for_selector(".video-row:has-text('Restart')")
+    queue.wait_for_selector(".link.live")
     open_review(page, video)
     press_action(page, "KeyA")
     pending_at(page, 30)
@@ -207,18 +221,34 @@ def test_a_restart_of_the_service_loses_no_decision(page, site, numbers):
     wait_for(
         page, "() => document.querySelector('.link.live') && !document.querySelector('.banner.offline')", timeout=30_000
     )
+    # A list that missed what happened looks again.
+    queue.wait_for_selector(".video-row:has-text('Restart'):has-text('5 to decide')")
     pending_at(page, 150)
     press_action(page, "KeyS")
     site.wait(lambda: states(site, video)[5] == "review_skipped", "the next decision")
 
 
-def test_decisions_outlive_a_reload_while_the_service_is_away(page, site, numbers):
+def test_decisions_outlive_a_reload_while_the_service_has_no_time(page, site, numbers):
     video = site.video(numbers, [100, 200], "Reload")
+    elsewhere = site.video(numbers, [150], "Elsewhere")
     open_review(page, video)
-    page.route(re.compile(r"/edits$"), lambda route: route.abort())
+    refusal = {"status": 429, "content_type": "application/problem+json", "body": '{"code": "http.too_many"}'}
+    page.context.route(re.compile(f"{video}/edits$"), lambda route: route.fulfill(**refusal))
     press_action(page, "KeyA")
     pending_at(page, 100)
-    page.unroute_all(behavior="wait")
+    # Neither another tab that decides nor a look at another video makes the page forget what waits.
+    tab = page.context.new_page()
+    open_review(tab, elsewhere)
+    press_action(tab, "KeyS")
+    site.wait(lambda: states(site, elsewhere)[0] == "review_skipped", "the other tab's decision")
+    wait_for(tab, "() => JSON.parse(localStorage.getItem('decisions')).length === 1")
+    tab.close()
+    open_review(page, elsewhere)
+    open_review(page, video)
+    row = page.locator(f"[data-clip='{clips_of(site, video)[0]['id']}']")
+    assert "approved" in row.inner_text()
+    assert states(site, video)[0] == "pending_review"
+    page.context.unroute_all(behavior="wait")
     page.reload()
     site.wait(lambda: states(site, video)[0] == "review_approved", "the decision")
 
@@ -403,20 +433,71 @@ def test_the_list_is_narrowed_by_tag_by_note_and_by_length(page, site, numbers):
         ("", [0, 30, 60, 150]),
     ):
         press_action(page, "Control+KeyF")
-        page.locator(".narrow").fill(words)
+        page.locator(".narrowing").fill(words)
         page.keyboard.press("Escape")
         wait_for(page, f"() => document.querySelectorAll('.clip-row').length === {len(starts)}")
         rows = page.locator(".clip-row .clip-text strong").all_inner_texts()
         assert [int(row) for row in rows] == starts, words
     press_action(page, "Control+KeyF")
-    page.locator(".narrow").fill(">2")
+    page.locator(".narrowing").fill(">2")
     page.keyboard.press("Escape")
     press_action(page, "Control+KeyA")
     press_action(page, "KeyS")
     site.wait(lambda: states(site, video).count("review_skipped") >= 2, "what was chosen is skipped")
 
 
+LOOKS = [("roof", 0), ("cockatoo", 0), ("bbb_opening", 40), ("roof", 60), ("cockatoo", 30), ("roof", 30)]
+
+
+@pytest.fixture(scope="module")
+def looks(site, tmp_path_factory):
+    """Three places seen again and again, each for 40 frames; from 200 on for ten, in which no small picture was taken."""
+    parts = [(FIXTURES / f"search/{name}.mp4", first, 40) for name, first in LOOKS]
+    return site.film(spliced(tmp_path_factory.mktemp("looks") / "looks.mp4", parts), "looks")
+
+
+def test_the_list_shows_only_clips_that_look_like_one(page, site, looks):
+    video = site.video(looks, [40, 80, 120, 160, 200, 210], "Looks")
+    clips = clips_of(site, video)
+    held = []
+    page.route(re.compile("/media$"), lambda route: route.continue_() if held else held.append(route))
+    page.goto(f"/#/review/{video}/{clips[0]['id']}")
+    page.locator("[data-action=like]").click()
+    page.wait_for_selector(".toast:has-text('nothing to compare yet')")
+    held[0].continue_()
+    wait_for(page, "() => window.__player.state.frame === 0")
+
+    def starts() -> list[int]:
+        return [int(row) for row in page.locator(".clip-row .clip-text strong").all_inner_texts()]
+
+    assert starts() == [0, 40, 80, 120, 160, 200, 210]
+    # A clip between two small pictures shows its own, and not that of the clip before.
+    assert page.locator(".clip-row img.tile").count() == 1
+    press_action(page, "Shift+KeyL")
+    page.wait_for_selector(".chosen:has-text('3 clips, most alike first')")
+    assert starts()[0] == 0
+    assert set(starts()) == {0, 120, 200, 210}
+    # A part made meanwhile is compared as well; the list is there for deciding over all of it.
+    page.evaluate("() => window.__player.seek(20)")
+    press_action(page, "KeyB")
+    page.wait_for_selector(".chosen:has-text('5 clips, most alike first')")
+    press_action(page, "Control+KeyA")
+    press_action(page, "KeyS")
+    skipped = {0, 20, 120, 200, 210}
+    site.wait(
+        lambda: {clip["start_frame"] for clip in clips_of(site, video) if clip["state"] == "review_skipped"} == skipped,
+        "the decision over all that look alike",
+    )
+    page.locator(".chosen [data-action=like]").click()
+    wait_for(page, "() => document.querySelectorAll('.clip-row').length === 8")
+    single = site.video(looks, [], "One look")
+    open_review(page, single)
+    press_action(page, "Shift+KeyL")
+    page.wait_for_selector(".toast:has-text('only clip')")
+
+
 def test_an_address_that_is_not_secure_says_so_and_still_shows_exact_frames(site, numbers, browser):
+    site.video(numbers, [100, 200], "Not secure")
     # A site name that leads to loopback: the browser holds it for a foreign, insecure origin.
     site.kill()
     site.environment["HEATERS_HTTP_TOKEN"] = "a-token-for-tests"
@@ -427,8 +508,7 @@ def test_an_address_that_is_not_secure_says_so_and_still_shows_exact_frames(site
             page.goto("/")
             page.locator("input[type=password]").fill("a-token-for-tests")
             page.keyboard.press("Enter")
-            page.wait_for_selector(".video-row")
-            page.locator(".video-row").first.click()
+            page.locator(".video-row", has_text="Not secure").click()
             wait_for(page, "() => window.__player && window.__player.state.frame >= 0")
             assert page.evaluate("() => window.isSecureContext") is False
             assert "not secure" in page.locator(".stage .banner").inner_text()
@@ -454,6 +534,7 @@ def test_whoever_may_only_look_can_decide_nothing_and_a_lost_session_asks_for_th
         page.keyboard.press("Enter")
         wait_for(page, "() => window.__player && window.__player.state.frame >= 0")
         assert page.locator("[data-action=approve]").is_disabled()
+        assert "lets you look, not decide" in page.locator(".facts").inner_text()
         press_action(page, "KeyA")
         assert page.evaluate("() => localStorage.getItem('decisions')") is None
         page.context.clear_cookies()

@@ -58,6 +58,11 @@ def test_a_file_goes_on_where_its_transfer_stopped(page, site, tmp_path):
 
     page.route(PART, part)
     page.goto("/#/submit")
+    # Where files are dropped stays where it is while one is held over it.
+    place = page.locator(".drop").bounding_box()
+    page.locator(".drop").dispatch_event("dragover")
+    page.wait_for_selector(".drop.over")
+    assert page.locator(".drop").bounding_box() == place
     page.set_input_files("input[type=file]", path)
     wait_for(page, "() => document.querySelector('.sendings progress').value > 0.3")
     page.get_by_role("button", name="Pause").click()

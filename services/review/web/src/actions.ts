@@ -4,7 +4,9 @@ import { batch } from "@preact/signals";
 import type { Clip } from "./api";
 import { decideRest, edit, redo, undo } from "./decisions";
 import { frame, player } from "./screen";
+import { onlyLike } from "./similar";
 import {
+  alike,
   anchor,
   ask,
   board,
@@ -29,22 +31,39 @@ import {
 } from "./store";
 import { many } from "./words";
 
-export interface Action {
+/** Where an action can be done: on the open clip, on the review page, on pages with a list, everywhere. */
+type Where = "clip" | "review" | "list" | "everywhere";
+
+interface Row {
   id: string;
   title: string;
   group: "Play" | "Move" | "Decide" | "Change" | "Choose" | "Pages" | "Page";
-  /** Keys by their place on the keyboard, with modifiers in front: "Shift+KeyA", "Ctrl+KeyK". */
+  /** Keys by their place on the keyboard, with modifiers in front: "Shift+KeyA", "Ctrl+KeyK". A person may choose others. */
   keys: string[];
-  when: () => boolean;
+  where: Where;
   run: () => unknown;
   /** Whether holding the key does it again and again. */
   repeats?: boolean;
 }
 
-const always = () => true;
+export interface Action extends Row {
+  when: () => boolean;
+}
+
 const reviewing = () => route.value.page === "review" && board.value !== null;
-const onClip = () => reviewing() && current.value !== null;
-const listing = () => !reviewing() && rows().length > 0;
+
+const WHEN: Record<Where, () => boolean> = {
+  clip: () => reviewing() && current.value !== null,
+  review: reviewing,
+  list: () => !reviewing() && rows().length > 0,
+  everywhere: () => true,
+};
+
+/** Whether there is a place in which both can be done; where there is none, one key may stand for both. */
+export function meet(one: Action, other: Action): boolean {
+  const places = [one.where, other.where];
+  return !(places.includes("list") && (places.includes("clip") || places.includes("review")));
+}
 
 /** The clips that a decision is about: those chosen, else the one that is open. */
 export function targets(): Clip[] {
@@ -227,18 +246,18 @@ function toPage(page: PageName): () => void {
   };
 }
 
-const TABLE: Action[] = [
-  { id: "play", title: "Play or pause", group: "Play", keys: ["Space", "KeyK"], when: onClip, run: () => (ownBounds(), player?.toggle()) },
-  { id: "forward", title: "Play forward; again for 2×, 4×, 8×", group: "Play", keys: ["KeyL"], when: onClip, run: () => (ownBounds(), player?.shuttle(1)) },
-  { id: "backward", title: "Play backward; again for 2×, 4×, 8×", group: "Play", keys: ["KeyJ"], when: onClip, run: () => (ownBounds(), player?.shuttle(-1)) },
-  { id: "loop", title: "Loop the clip on or off", group: "Play", keys: ["KeyQ"], when: onClip, run: () => player?.setLoop(!player.state.loop) },
-  { id: "check-cut", title: "Play across the clip's first cut", group: "Play", keys: ["KeyW"], when: onClip, run: checkCut },
+const TABLE: Row[] = [
+  { id: "play", title: "Play or pause", group: "Play", keys: ["Space", "KeyK"], where: "clip", run: () => (ownBounds(), player?.toggle()) },
+  { id: "forward", title: "Play forward; again for 2×, 4×, 8×", group: "Play", keys: ["KeyL"], where: "clip", run: () => (ownBounds(), player?.shuttle(1)) },
+  { id: "backward", title: "Play backward; again for 2×, 4×, 8×", group: "Play", keys: ["KeyJ"], where: "clip", run: () => (ownBounds(), player?.shuttle(-1)) },
+  { id: "loop", title: "Loop the clip on or off", group: "Play", keys: ["KeyQ"], where: "clip", run: () => player?.setLoop(!player.state.loop) },
+  { id: "check-cut", title: "Play across the clip's first cut", group: "Play", keys: ["KeyW"], where: "clip", run: checkCut },
   {
     id: "mute",
     title: "Sound on or off",
     group: "Play",
     keys: ["KeyV"],
-    when: onClip,
+    where: "clip",
     run: () => {
       player?.setMuted(!player.state.muted);
       localStorage.setItem("muted", player?.state.muted ? "1" : "0");
@@ -249,48 +268,48 @@ const TABLE: Action[] = [
     title: "Full screen on or off",
     group: "Play",
     keys: ["KeyF"],
-    when: onClip,
+    where: "clip",
     run: () => (document.fullscreenElement ? document.exitFullscreen() : document.querySelector(".stage")?.requestFullscreen().catch(() => {})),
   },
 
-  { id: "next-frame", title: "Next frame", group: "Move", keys: ["ArrowRight", "Period"], when: onClip, repeats: true, run: stepBy(() => 1) },
-  { id: "previous-frame", title: "Previous frame", group: "Move", keys: ["ArrowLeft", "Comma"], when: onClip, repeats: true, run: stepBy(() => -1) },
-  { id: "next-ten", title: "Ten frames on", group: "Move", keys: ["Shift+ArrowRight"], when: onClip, repeats: true, run: stepBy(() => 10) },
-  { id: "previous-ten", title: "Ten frames back", group: "Move", keys: ["Shift+ArrowLeft"], when: onClip, repeats: true, run: stepBy(() => -10) },
-  { id: "next-second", title: "A second on", group: "Move", keys: ["Alt+ArrowRight"], when: onClip, repeats: true, run: stepBy(() => seconds(1)) },
-  { id: "previous-second", title: "A second back", group: "Move", keys: ["Alt+ArrowLeft"], when: onClip, repeats: true, run: stepBy(() => -seconds(1)) },
-  { id: "first-frame", title: "First frame of the clip", group: "Move", keys: ["Home"], when: onClip, run: () => (player?.pause(), player?.seek(current.value!.start_frame)) },
-  { id: "last-frame", title: "Last frame of the clip", group: "Move", keys: ["End"], when: onClip, run: () => (player?.pause(), player?.seek(current.value!.end_frame - 1)) },
-  { id: "next-clip", title: "Next clip", group: "Move", keys: ["ArrowDown", "KeyN"], when: reviewing, repeats: true, run: () => moveBy(1) },
-  { id: "previous-clip", title: "Previous clip", group: "Move", keys: ["ArrowUp", "KeyP"], when: reviewing, repeats: true, run: () => moveBy(-1) },
-  { id: "next-undecided", title: "Next undecided clip", group: "Move", keys: ["KeyU"], when: reviewing, run: () => advance(listed.value, new Set()) },
+  { id: "next-frame", title: "Next frame", group: "Move", keys: ["ArrowRight", "Period"], where: "clip", repeats: true, run: stepBy(() => 1) },
+  { id: "previous-frame", title: "Previous frame", group: "Move", keys: ["ArrowLeft", "Comma"], where: "clip", repeats: true, run: stepBy(() => -1) },
+  { id: "next-ten", title: "Ten frames on", group: "Move", keys: ["Shift+ArrowRight"], where: "clip", repeats: true, run: stepBy(() => 10) },
+  { id: "previous-ten", title: "Ten frames back", group: "Move", keys: ["Shift+ArrowLeft"], where: "clip", repeats: true, run: stepBy(() => -10) },
+  { id: "next-second", title: "A second on", group: "Move", keys: ["Alt+ArrowRight"], where: "clip", repeats: true, run: stepBy(() => seconds(1)) },
+  { id: "previous-second", title: "A second back", group: "Move", keys: ["Alt+ArrowLeft"], where: "clip", repeats: true, run: stepBy(() => -seconds(1)) },
+  { id: "first-frame", title: "First frame of the clip", group: "Move", keys: ["Home"], where: "clip", run: () => (player?.pause(), player?.seek(current.value!.start_frame)) },
+  { id: "last-frame", title: "Last frame of the clip", group: "Move", keys: ["End"], where: "clip", run: () => (player?.pause(), player?.seek(current.value!.end_frame - 1)) },
+  { id: "next-clip", title: "Next clip", group: "Move", keys: ["ArrowDown", "KeyN"], where: "review", repeats: true, run: () => moveBy(1) },
+  { id: "previous-clip", title: "Previous clip", group: "Move", keys: ["ArrowUp", "KeyP"], where: "review", repeats: true, run: () => moveBy(-1) },
+  { id: "next-undecided", title: "Next undecided clip", group: "Move", keys: ["KeyU"], where: "review", run: () => advance(listed.value, new Set()) },
 
-  { id: "approve", title: "Approve", group: "Decide", keys: ["KeyA"], when: onClip, run: () => verdict("approve") },
-  { id: "skip", title: "Skip", group: "Decide", keys: ["KeyS"], when: onClip, run: () => verdict("skip") },
-  { id: "archive", title: "Archive: delete the clip and all that was made from it", group: "Decide", keys: ["KeyX"], when: onClip, run: () => verdict("archive") },
-  { id: "approve-rest", title: "Approve the rest", group: "Decide", keys: ["Shift+KeyA"], when: reviewing, run: () => rest("approve") },
-  { id: "skip-rest", title: "Skip the rest", group: "Decide", keys: ["Shift+KeyS"], when: reviewing, run: () => rest("skip") },
-  { id: "undo", title: "Undo", group: "Decide", keys: ["KeyZ", "Ctrl+KeyZ"], when: reviewing, run: () => undo() },
-  { id: "redo", title: "Redo", group: "Decide", keys: ["Shift+KeyZ", "Ctrl+Shift+KeyZ", "Ctrl+KeyY"], when: reviewing, run: redo },
-  { id: "repeat", title: "Repeat the last decision", group: "Decide", keys: ["KeyR"], when: onClip, run: () => (last ? last() : tell("There is no decision to repeat yet.")) },
+  { id: "approve", title: "Approve", group: "Decide", keys: ["KeyA"], where: "clip", run: () => verdict("approve") },
+  { id: "skip", title: "Skip", group: "Decide", keys: ["KeyS"], where: "clip", run: () => verdict("skip") },
+  { id: "archive", title: "Archive: delete the clip and all that was made from it", group: "Decide", keys: ["KeyX"], where: "clip", run: () => verdict("archive") },
+  { id: "approve-rest", title: "Approve the rest", group: "Decide", keys: ["Shift+KeyA"], where: "review", run: () => rest("approve") },
+  { id: "skip-rest", title: "Skip the rest", group: "Decide", keys: ["Shift+KeyS"], where: "review", run: () => rest("skip") },
+  { id: "undo", title: "Undo", group: "Decide", keys: ["KeyZ", "Ctrl+KeyZ"], where: "review", run: () => undo() },
+  { id: "redo", title: "Redo", group: "Decide", keys: ["Shift+KeyZ", "Ctrl+Shift+KeyZ", "Ctrl+KeyY"], where: "review", run: redo },
+  { id: "repeat", title: "Repeat the last decision", group: "Decide", keys: ["KeyR"], where: "clip", run: () => (last ? last() : tell("There is no decision to repeat yet.")) },
 
-  { id: "split", title: "Split here: this frame begins the second part", group: "Change", keys: ["KeyB"], when: onClip, run: split },
-  { id: "merge-next", title: "Merge with the next clip", group: "Change", keys: ["KeyM"], when: onClip, run: mergeNext },
-  { id: "merge-chosen", title: "Merge the chosen clips", group: "Change", keys: ["Shift+KeyM"], when: onClip, run: () => (targets().length > 1 ? void merge(targets()) : tell("Choose two or more neighbours first.")) },
-  { id: "mark-in", title: "Keep from this frame", group: "Change", keys: ["KeyI"], when: onClip, run: () => (marks.value = { ...marks.value, in: frame.value }) },
-  { id: "mark-out", title: "Keep up to this frame", group: "Change", keys: ["KeyO"], when: onClip, run: () => (marks.value = { ...marks.value, out: frame.value }) },
-  { id: "trim", title: "Trim to the marks", group: "Change", keys: ["KeyT", "Enter"], when: onClip, run: trim },
-  { id: "group", title: "Approve and group the chosen clips", group: "Change", keys: ["KeyG"], when: onClip, run: () => (targets().length > 1 ? void edit("group", targets()) : tell("Choose two or more clips first.")) },
-  { id: "ungroup", title: "Take out of the group", group: "Change", keys: ["Shift+KeyG"], when: onClip, run: () => void edit("ungroup", targets()) },
-  { id: "tag", title: "Tags…", group: "Change", keys: ["KeyY"], when: onClip, run: askTags },
-  { id: "note", title: "Note…", group: "Change", keys: ["KeyE"], when: onClip, run: askNote },
+  { id: "split", title: "Split here: this frame begins the second part", group: "Change", keys: ["KeyB"], where: "clip", run: split },
+  { id: "merge-next", title: "Merge with the next clip", group: "Change", keys: ["KeyM"], where: "clip", run: mergeNext },
+  { id: "merge-chosen", title: "Merge the chosen clips", group: "Change", keys: ["Shift+KeyM"], where: "clip", run: () => (targets().length > 1 ? void merge(targets()) : tell("Choose two or more neighbours first.")) },
+  { id: "mark-in", title: "Keep from this frame", group: "Change", keys: ["KeyI"], where: "clip", run: () => (marks.value = { ...marks.value, in: frame.value }) },
+  { id: "mark-out", title: "Keep up to this frame", group: "Change", keys: ["KeyO"], where: "clip", run: () => (marks.value = { ...marks.value, out: frame.value }) },
+  { id: "trim", title: "Trim to the marks", group: "Change", keys: ["KeyT", "Enter"], where: "clip", run: trim },
+  { id: "group", title: "Approve and group the chosen clips", group: "Change", keys: ["KeyG"], where: "clip", run: () => (targets().length > 1 ? void edit("group", targets()) : tell("Choose two or more clips first.")) },
+  { id: "ungroup", title: "Take out of the group", group: "Change", keys: ["Shift+KeyG"], where: "clip", run: () => void edit("ungroup", targets()) },
+  { id: "tag", title: "Tags…", group: "Change", keys: ["KeyY"], where: "clip", run: askTags },
+  { id: "note", title: "Note…", group: "Change", keys: ["KeyE"], where: "clip", run: askNote },
 
   {
     id: "choose",
     title: "Choose this clip, or not",
     group: "Choose",
     keys: ["KeyC"],
-    when: onClip,
+    where: "clip",
     run: () => {
       const set = new Set(selected.value);
       const id = current.value!.id;
@@ -298,15 +317,15 @@ const TABLE: Action[] = [
       selected.value = set;
     },
   },
-  { id: "choose-down", title: "Choose on to the next clip", group: "Choose", keys: ["Shift+ArrowDown"], when: onClip, repeats: true, run: () => moveBy(1, true) },
-  { id: "choose-up", title: "Choose on to the previous clip", group: "Choose", keys: ["Shift+ArrowUp"], when: onClip, repeats: true, run: () => moveBy(-1, true) },
-  { id: "choose-all", title: "Choose every clip of the list", group: "Choose", keys: ["Ctrl+KeyA"], when: reviewing, run: () => (selected.value = new Set(listed.value.map((clip) => clip.id))) },
+  { id: "choose-down", title: "Choose on to the next clip", group: "Choose", keys: ["Shift+ArrowDown"], where: "clip", repeats: true, run: () => moveBy(1, true) },
+  { id: "choose-up", title: "Choose on to the previous clip", group: "Choose", keys: ["Shift+ArrowUp"], where: "clip", repeats: true, run: () => moveBy(-1, true) },
+  { id: "choose-all", title: "Choose every clip of the list", group: "Choose", keys: ["Ctrl+KeyA"], where: "review", run: () => (selected.value = new Set(listed.value.map((clip) => clip.id))) },
   {
     id: "choose-none",
     title: "Choose none, forget the marks",
     group: "Choose",
     keys: ["Escape"],
-    when: reviewing,
+    where: "review",
     run: () => {
       selected.value = new Set();
       anchor.value = null;
@@ -318,114 +337,45 @@ const TABLE: Action[] = [
     title: "Least certain first, or in the order of time",
     group: "Choose",
     keys: ["KeyD"],
-    when: reviewing,
+    where: "review",
     run: () => {
       order.value = order.value === "time" ? "uncertain" : "time";
       localStorage.setItem("order", order.value);
     },
   },
-  { id: "filter", title: "Next filter of the list", group: "Choose", keys: ["Shift+KeyF"], when: reviewing, run: () => (filter.value = FILTERS[(FILTERS.indexOf(filter.value) + 1) % FILTERS.length]!) },
-  { id: "narrow", title: "Show only clips with a tag, a word of a note, or a length", group: "Choose", keys: ["Ctrl+KeyF"], when: reviewing, run: () => document.querySelector<HTMLElement>(".narrow")?.focus() },
-  { id: "history", title: "History of this video", group: "Choose", keys: ["KeyH"], when: reviewing, run: () => ((overlay.value = "history"), loadHistory()) },
+  { id: "filter", title: "Next filter of the list", group: "Choose", keys: ["Shift+KeyF"], where: "review", run: () => (filter.value = FILTERS[(FILTERS.indexOf(filter.value) + 1) % FILTERS.length]!) },
+  { id: "narrow", title: "Show only clips with a tag, a word of a note, or a length", group: "Choose", keys: ["Ctrl+KeyF"], where: "review", run: () => document.querySelector<HTMLElement>(".narrowing")?.focus() },
+  {
+    id: "like",
+    title: "Show only clips that look like this one, or all again",
+    group: "Choose",
+    keys: ["Shift+KeyL"],
+    where: "clip",
+    run: () => (alike.value ? (alike.value = null) : onlyLike(current.value!)),
+  },
+  { id: "history", title: "History of this video", group: "Choose", keys: ["KeyH"], where: "review", run: () => ((overlay.value = "history"), loadHistory()) },
 
-  { id: "row-next", title: "Next row", group: "Page", keys: ["ArrowDown", "KeyN"], when: listing, repeats: true, run: () => focusRow(1) },
-  { id: "row-previous", title: "Previous row", group: "Page", keys: ["ArrowUp", "KeyP"], when: listing, repeats: true, run: () => focusRow(-1) },
-  { id: "search", title: "Search", group: "Pages", keys: ["Slash"], when: always, run: () => (go("#/search"), setTimeout(() => document.querySelector<HTMLElement>("[data-first]")?.focus(), 60)) },
-  { id: "go-queue", title: "Go to the queue", group: "Pages", keys: ["Shift+Digit1"], when: always, run: toPage("queue") },
-  { id: "go-review", title: "Go to review", group: "Pages", keys: ["Shift+Digit2"], when: always, run: toPage("review") },
-  { id: "go-video", title: "Go to the video's overview", group: "Pages", keys: ["Shift+Digit3"], when: always, run: toPage("video") },
-  { id: "go-deliverables", title: "Go to deliverables", group: "Pages", keys: ["Shift+Digit4"], when: always, run: toPage("deliverables") },
-  { id: "go-submit", title: "Go to submit", group: "Pages", keys: ["Shift+Digit5"], when: always, run: toPage("submit") },
-  { id: "go-ops", title: "Go to operations", group: "Pages", keys: ["Shift+Digit6"], when: always, run: toPage("ops") },
-  { id: "palette", title: "All commands", group: "Page", keys: ["Ctrl+KeyK"], when: always, run: () => (overlay.value = "palette") },
-  { id: "help", title: "Keys and help", group: "Page", keys: ["Shift+Slash", "F1"], when: always, run: () => (overlay.value = "help") },
-  { id: "theme", title: "Dark, light, or as the system says", group: "Page", keys: ["Shift+KeyT"], when: always, run: () => setTheme(({ auto: "dark", dark: "light", light: "auto" } as const)[theme.value]) },
+  { id: "row-next", title: "Next row", group: "Page", keys: ["ArrowDown", "KeyN"], where: "list", repeats: true, run: () => focusRow(1) },
+  { id: "row-previous", title: "Previous row", group: "Page", keys: ["ArrowUp", "KeyP"], where: "list", repeats: true, run: () => focusRow(-1) },
+  { id: "search", title: "Search", group: "Pages", keys: ["Slash"], where: "everywhere", run: () => (go("#/search"), setTimeout(() => document.querySelector<HTMLElement>("[data-first]")?.focus(), 60)) },
+  { id: "go-queue", title: "Go to the queue", group: "Pages", keys: ["Shift+Digit1"], where: "everywhere", run: toPage("queue") },
+  { id: "go-review", title: "Go to review", group: "Pages", keys: ["Shift+Digit2"], where: "everywhere", run: toPage("review") },
+  { id: "go-video", title: "Go to the video's overview", group: "Pages", keys: ["Shift+Digit3"], where: "everywhere", run: toPage("video") },
+  { id: "go-deliverables", title: "Go to deliverables", group: "Pages", keys: ["Shift+Digit4"], where: "everywhere", run: toPage("deliverables") },
+  { id: "go-submit", title: "Go to submit", group: "Pages", keys: ["Shift+Digit5"], where: "everywhere", run: toPage("submit") },
+  { id: "go-ops", title: "Go to operations", group: "Pages", keys: ["Shift+Digit6"], where: "everywhere", run: toPage("ops") },
+  { id: "palette", title: "All commands", group: "Page", keys: ["Ctrl+KeyK"], where: "everywhere", run: () => (overlay.value = "palette") },
+  { id: "help", title: "Keys and help", group: "Page", keys: ["Shift+Slash", "F1"], where: "everywhere", run: () => (overlay.value = "help") },
+  { id: "theme", title: "Dark, light, or as the system says", group: "Page", keys: ["Shift+KeyT"], where: "everywhere", run: () => setTheme(({ auto: "dark", dark: "light", light: "auto" } as const)[theme.value]) },
 ];
 
 /** Whoever may only look decides and changes nothing. */
 const mayDecide = () => session.value?.role !== "viewer";
 
-export const ACTIONS: Action[] = TABLE.map((one) => (one.group === "Decide" || one.group === "Change" ? { ...one, when: () => one.when() && mayDecide() } : one));
+export const ACTIONS: Action[] = TABLE.map((one) => {
+  const can = WHEN[one.where];
+  return { ...one, when: one.group === "Decide" || one.group === "Change" ? () => can() && mayDecide() : can };
+});
 
 const BY_ID = new Map(ACTIONS.map((action) => [action.id, action]));
 export const action = (id: string): Action => BY_ID.get(id)!;
-
-// Keys
-
-const remapped: Record<string, string[]> = (() => {
-  try {
-    return JSON.parse(localStorage.getItem("keys") ?? "{}") as Record<string, string[]>;
-  } catch {
-    return {};
-  }
-})();
-
-export const keysOf = (one: Action): string[] => remapped[one.id] ?? one.keys;
-
-const NAMES: Record<string, string> = {
-  ArrowLeft: "←",
-  ArrowRight: "→",
-  ArrowUp: "↑",
-  ArrowDown: "↓",
-  Period: ".",
-  Comma: ",",
-  Slash: "/",
-  Escape: "Esc",
-};
-
-export function spelt(key: string): string {
-  if (key === "Shift+Slash") return "?";
-  return key
-    .split("+")
-    .map((part) => NAMES[part] ?? part.replace(/^(Key|Digit)/, ""))
-    .join(" ");
-}
-
-export function pressed(event: KeyboardEvent): string {
-  const parts = [];
-  if (event.ctrlKey || event.metaKey) parts.push("Ctrl");
-  if (event.altKey) parts.push("Alt");
-  if (event.shiftKey) parts.push("Shift");
-  return [...parts, event.code].join("+");
-}
-
-const held = new Set<string>();
-
-function typing(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.isContentEditable || /^(TEXTAREA|SELECT)$/.test(target.tagName) || (target instanceof HTMLInputElement && !/^(checkbox|radio|button|range)$/.test(target.type)));
-}
-
-export function listenToKeys(): void {
-  addEventListener("keyup", (event) => held.delete(event.code));
-  addEventListener("blur", () => held.clear());
-  addEventListener("keydown", (event) => {
-    if (event.isComposing || event.defaultPrevented) return;
-    if (overlay.value) {
-      if (event.code === "Escape") {
-        overlay.value = null;
-        event.preventDefault();
-      }
-      return;
-    }
-    const key = pressed(event);
-    if (typing(event.target) && key !== "Ctrl+KeyK") {
-      if (event.code === "Escape") (event.target as HTMLElement).blur();
-      return;
-    }
-    // Enter and Space belong to a focused button or link; arrows to a slider that has the focus.
-    const focused = event.target instanceof HTMLElement ? event.target.closest("button, a[href], [role=slider], [role=option], input, summary") : null;
-    if (focused && (event.code === "Enter" || (event.code === "Space" && focused.tagName !== "A" && !focused.closest(".clips")))) return;
-    // K held down makes J and L step by single frames.
-    if (held.has("KeyK") && (event.code === "KeyJ" || event.code === "KeyL") && key === event.code) {
-      event.preventDefault();
-      void player?.step(event.code === "KeyL" ? 1 : -1);
-      return;
-    }
-    held.add(event.code);
-    const found = ACTIONS.find((one) => keysOf(one).includes(key) && one.when());
-    if (!found) return;
-    event.preventDefault();
-    if (event.repeat && !found.repeats) return;
-    found.run();
-  });
-}

@@ -33,9 +33,28 @@ export class Unreachable extends Error {}
 
 const LONGEST_WAIT_MS = 20_000;
 
-export async function call<T>(path: string, init: RequestInit & { json?: unknown } = {}): Promise<T> {
-  const { json, ...rest } = init;
-  const how: RequestInit = { credentials: "same-origin", signal: AbortSignal.timeout(LONGEST_WAIT_MS), ...rest };
+interface Request extends RequestInit {
+  json?: unknown;
+  /** How long an answer may take, and what ends the wait for it before. */
+  within?: number;
+  stop?: AbortSignal;
+}
+
+export async function call<T>(path: string, { json, within = LONGEST_WAIT_MS, stop, ...rest }: Request = {}): Promise<T> {
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(), within);
+  const abort = () => limit.abort();
+  stop?.addEventListener("abort", abort);
+  if (stop?.aborted) abort();
+  try {
+    return await ask(path, json, { credentials: "same-origin", signal: limit.signal, ...rest });
+  } finally {
+    clearTimeout(timer);
+    stop?.removeEventListener("abort", abort);
+  }
+}
+
+async function ask<T>(path: string, json: unknown, how: RequestInit): Promise<T> {
   if (json !== undefined) {
     how.method ??= "POST";
     how.headers = { "content-type": "application/json", ...how.headers };
@@ -51,7 +70,7 @@ export async function call<T>(path: string, init: RequestInit & { json?: unknown
   const body = await answer.json().catch(() => null);
   if (answer.ok) return body as T;
   const passes = !body?.code || /^(database|http|objects|broker)\./.test(body.code);
-  if ([502, 503, 504].includes(answer.status) && passes) {
+  if ([429, 502, 503, 504].includes(answer.status) && passes) {
     throw new Unreachable(body?.detail ?? "The review service is not ready yet. It is asked again by itself.");
   }
   if (answer.status === 401 && !path.startsWith("/api/session")) {
@@ -59,6 +78,18 @@ export async function call<T>(path: string, init: RequestInit & { json?: unknown
     throw new Unreachable("The token counts no more. Sign in again, and what waits goes on.");
   }
   throw new Problem(answer.status, body?.code ?? `http.${answer.status}`, body?.detail ?? answer.statusText, body?.clips ?? []);
+}
+
+/** Asks again for as long as there is no answer at all, at growing distances. */
+export async function patiently<T>(ask: () => Promise<T>, tries = Infinity, stop?: AbortSignal): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Unreachable) || attempt >= tries || stop?.aborted) throw error;
+      await new Promise((done) => setTimeout(done, Math.min(3000, 100 * 2 ** attempt)));
+    }
+  }
 }
 
 export function query(values: Record<string, string | number | null | undefined | string[]>): string {
@@ -72,6 +103,9 @@ export function query(values: Record<string, string | number | null | undefined 
 }
 
 export const stillUrl = (video: string, frame: number, height = 0) => `/api/videos/${video}/frames/${frame}.jpg${height ? `?height=${height}` : ""}`;
+
+/** The frame that stands for a clip. */
+export const middle = (clip: { start_frame: number; end_frame: number }): number => Math.floor((clip.start_frame + clip.end_frame - 1) / 2);
 
 export const deliveredUrl = (clip: string, profile: string, name: string) =>
   `/api/clips/${clip}/deliverables/${encodeURIComponent(profile)}/${encodeURIComponent(name)}`;

@@ -2,9 +2,9 @@
 // with the same key when the service was away: it counts once however often it is sent. They are kept across a reload.
 
 import { batch, signal } from "@preact/signals";
-import { call, freshKey, Problem, Unreachable, type Clip, type ClipState, type Edit, type EditResult } from "./api";
-import { board, openClip, pending, redoable, route, takeClips, tell, toasts, undoable } from "./store";
-import { many } from "./words";
+import { call, freshKey, patiently, Problem, type Clip, type ClipState, type Edit, type EditResult } from "./api";
+import { board, link, openClip, pending, redoable, route, takeClips, tell, toasts, undoable } from "./store";
+import { isLive, many } from "./words";
 
 export interface Decision {
   path: string;
@@ -25,15 +25,21 @@ let lastPlace = 0;
 
 function restored(): Decision[] {
   try {
-    return JSON.parse(localStorage.getItem(KEPT) ?? "[]") as Decision[];
+    const found: unknown = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+    return Array.isArray(found) ? (found as Decision[]) : [];
   } catch {
     return [];
   }
 }
 
+/** The names of this page's decisions; the browser keeps those of its other tabs beside them. */
+const own = new Set<unknown>();
+
 function keep(list: Decision[]): void {
   waiting.value = list;
-  if (list.length) localStorage.setItem(KEPT, JSON.stringify(list));
+  for (const { body } of list) own.add(body.idempotency_key);
+  const all = [...restored().filter(({ body }) => !own.has(body.idempotency_key)), ...list];
+  if (all.length) localStorage.setItem(KEPT, JSON.stringify(all));
   else localStorage.removeItem(KEPT);
   const over = new Map<string, ClipState>();
   for (const decision of list) if (decision.to) for (const clip of decision.clips) over.set(clip, decision.to);
@@ -103,35 +109,26 @@ async function deliver(decision: Decision): Promise<EditResult | null> {
   sending += 1;
   try {
     if (await afterEarlier(decision)) refreshVersions(decision);
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const result = await call<EditResult>(decision.path, { json: decision.body });
-        batch(() => {
-          noteVersions(decision, result.clips);
-          takeClips(result.clips);
-          forget(decision);
-          if (result.edit) {
-            remember(result.edit, place);
-            redoable.value = [];
-            decided.value = [...decided.value, { at: Date.now() }].slice(-500);
-            tell(decision.said, "good", result.edit);
-          } else tell("Nothing to do: it is so already.");
-        });
-        return result;
-      } catch (error) {
-        if (error instanceof Unreachable) {
-          await new Promise((done) => setTimeout(done, Math.min(3000, 200 * 2 ** attempt)));
-          continue;
-        }
-        batch(() => {
-          if (error instanceof Problem) takeClips(error.clips);
-          forget(decision);
-          const why = error instanceof Error ? error.message : String(error);
-          tell(`Not done: ${why}`, "bad");
-        });
-        return null;
-      }
-    }
+    const result = await patiently(() => call<EditResult>(decision.path, { json: decision.body }));
+    batch(() => {
+      noteVersions(decision, result.clips);
+      takeClips(result.clips);
+      forget(decision);
+      if (result.edit) {
+        remember(result.edit, place);
+        redoable.value = [];
+        decided.value = [...decided.value, { at: Date.now() }].slice(-500);
+        tell(decision.said, "good", result.edit);
+      } else tell("Nothing to do: it is so already.");
+    });
+    return result;
+  } catch (error) {
+    batch(() => {
+      if (error instanceof Problem) takeClips(error.clips);
+      forget(decision);
+      tell(`Not done: ${(error as Error).message}`, "bad");
+    });
+    return null;
   } finally {
     sending -= 1;
   }
@@ -202,7 +199,11 @@ function inTurn(work: () => Promise<void>): Promise<void> {
   return turn;
 }
 
+/** How often an undo or redo is asked for before the person is told that it did not come about. */
+const TRIES = 20;
+
 async function takeBack(made: Edit | undefined): Promise<void> {
+  if (sending && link.value === "lost") tell("It is taken back as soon as the service is there again.");
   while (sending) await new Promise((done) => setTimeout(done, 20));
   const edit = made ?? undoable.value.at(-1);
   if (!edit) {
@@ -210,7 +211,7 @@ async function takeBack(made: Edit | undefined): Promise<void> {
     return;
   }
   try {
-    const result = await patiently(() => call<EditResult>(`/api/edits/${edit.id}/undo`, { json: {} }));
+    const result = await patiently(() => call<EditResult>(`/api/edits/${edit.id}/undo`, { json: {} }), TRIES);
     batch(() => {
       takeClips(result.clips);
       undoable.value = undoable.value.filter((other) => other.id !== edit.id);
@@ -233,7 +234,7 @@ async function makeAgain(): Promise<void> {
   }
   try {
     const key = freshKey();
-    const result = await patiently(() => call<EditResult>(`/api/edits/${edit.id}/redo`, { json: { idempotency_key: key } }));
+    const result = await patiently(() => call<EditResult>(`/api/edits/${edit.id}/redo`, { json: { idempotency_key: key } }), TRIES);
     batch(() => {
       takeClips(result.clips);
       redoable.value = redoable.value.filter((other) => other.id !== edit.id);
@@ -252,17 +253,6 @@ async function makeAgain(): Promise<void> {
 /** The page goes to the first clip that an undo brought back, if it shows clips at all. */
 function returnTo(found: Clip[]): void {
   if (route.value.page !== "review") return;
-  const back = found.filter((clip) => !["superseded", "cleaned", "review_archived"].includes(clip.state)).sort((a, b) => a.start_frame - b.start_frame);
+  const back = found.filter((clip) => isLive(clip.state)).sort((a, b) => a.start_frame - b.start_frame);
   if (back[0] && !back.some((clip) => clip.id === route.value.clip)) openClip(back[0].id);
-}
-
-async function patiently<T>(ask: () => Promise<T>): Promise<T> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return await ask();
-    } catch (error) {
-      if (!(error instanceof Unreachable) || attempt > 20) throw error;
-      await new Promise((done) => setTimeout(done, Math.min(3000, 200 * 2 ** attempt)));
-    }
-  }
 }

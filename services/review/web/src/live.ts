@@ -1,6 +1,6 @@
 // Live events. The stream says what changed; the page asks for the present state of just that. After a loss the browser comes
 // back with the last event's id, so nothing is missed; the first greeting therefore reloads nothing. A tab that takes the stream
-// over from another has no such id: its greeting says so, and every tab asks for the present state of its video.
+// over from another has no such id: its greeting says so, and every tab asks for the present state of what it shows.
 
 import { effect } from "@preact/signals";
 import { board, link, lookAgain, needsToken, news, openVideo, route } from "./store";
@@ -44,8 +44,8 @@ export function listen(): void {
     else if (kind === "hello") {
       const missed = link.value === "lost" || data === "after a gap";
       link.value = "live";
-      if (missed && board.value) {
-        videos.add(board.value.video.id);
+      if (missed) {
+        if (board.value) videos.add(board.value.video.id);
         soon(GATHER_MS);
       }
     } else if (kind === "change") {

@@ -2,9 +2,9 @@
 
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { render } from "preact";
-import { listenToKeys } from "./actions";
 import { call, Problem, type Session } from "./api";
 import { resume } from "./decisions";
+import { listenToKeys } from "./keys";
 import { listen } from "./live";
 import { Do } from "./parts/bits";
 import { Overlays, Toasts } from "./parts/overlays";
@@ -122,7 +122,7 @@ function SignIn() {
           Sign in
         </button>
         <p class="faint">
-          An operator makes tokens with <code>./heaters token</code>.
+          An operator makes tokens with <code>./heaters token create NAME</code>.
         </p>
         {problem.value ? (
           <p class="bad" role="alert">
@@ -136,8 +136,8 @@ function SignIn() {
 
 async function signOut(): Promise<void> {
   await call("/api/session", { method: "DELETE" }).catch(() => {});
-  session.value = null;
-  needsToken.value = true;
+  // What the page knew of this person goes with it.
+  location.reload();
 }
 
 async function greet(): Promise<void> {

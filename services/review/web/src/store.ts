@@ -2,7 +2,7 @@
 
 import { batch, computed, signal } from "@preact/signals";
 import { call, query, type Clip, type ClipState, type Edit, type EditPage, type Media, type Overview, type Problem, type Session, type Video, type VideoSummary } from "./api";
-import { perSecond } from "./words";
+import { isLive, perSecond } from "./words";
 
 // Where the page is
 
@@ -17,7 +17,7 @@ export interface Route {
 
 const PAGES: PageName[] = ["queue", "review", "video", "search", "deliverables", "submit", "ops"];
 
-export function readRoute(hash: string): Route {
+function readRoute(hash: string): Route {
   const [path = "", search = ""] = hash.replace(/^#\/?/, "").split("?");
   const [page = "", id = null, clip = null] = path.split("/");
   return { page: PAGES.includes(page as PageName) ? (page as PageName) : "queue", id: id || null, clip: clip || null, search: new URLSearchParams(search) };
@@ -104,7 +104,7 @@ export const board = signal<Board | null>(null);
 export const boardProblem = signal<Error | null>(null);
 export const media = signal<Media | null>(null);
 export const overview = signal<Overview | null>(null);
-export const history_ = signal<Edit[]>([]);
+export const videoEdits = signal<Edit[]>([]);
 
 /** States laid over clips by decisions that the server has not answered yet. */
 export const pending = signal<Map<string, ClipState>>(new Map());
@@ -121,8 +121,6 @@ export const marks = signal<{ in: number | null; out: number | null }>({ in: nul
 export const undoable = signal<Edit[]>([]);
 export const redoable = signal<Edit[]>([]);
 
-export const liveStates = (state: ClipState) => state !== "superseded" && state !== "cleaned" && state !== "review_archived";
-
 /** The clips in the order of their frames, as they will be once the server has heard everything. */
 export const clips = computed<Clip[]>(() => {
   const over = pending.value;
@@ -130,20 +128,17 @@ export const clips = computed<Clip[]>(() => {
     const state = over.get(clip.id);
     return state ? { ...clip, state } : clip;
   });
-  return all.filter((clip) => liveStates(clip.state)).sort((a, b) => a.start_frame - b.start_frame);
+  return all.filter((clip) => isLive(clip.state)).sort((a, b) => a.start_frame - b.start_frame);
 });
 
-const APPROVED_OR_LATER = (state: ClipState) =>
-  !["pending_review", "review_skipped", "review_archived", "cleaned", "superseded"].includes(state) && !state.endsWith("_failed");
-
-export function passes(clip: Clip, wanted: Filter): boolean {
+function passes(clip: Clip, wanted: Filter): boolean {
   switch (wanted) {
     case "all":
       return true;
     case "pending":
       return clip.state === "pending_review";
     case "approved":
-      return APPROVED_OR_LATER(clip.state);
+      return isLive(clip.state) && !["pending_review", "review_skipped"].includes(clip.state) && !clip.state.endsWith("_failed");
     case "skipped":
       return clip.state === "review_skipped";
     case "failed":
@@ -154,7 +149,7 @@ export function passes(clip: Clip, wanted: Filter): boolean {
 /** What narrows the list: words of tags and notes, and lengths in seconds such as <2 or >10. */
 export const narrowing = signal("");
 
-export function isWithin(clip: Clip, narrowed: string): boolean {
+function isWithin(clip: Clip, narrowed: string): boolean {
   const wanted = narrowed.toLowerCase().split(/\s+/).filter(Boolean);
   return wanted.every((word) => {
     const [, side, seconds] = /^([<>])([\d.]+)s?$/.exec(word) ?? [];
@@ -164,10 +159,18 @@ export function isWithin(clip: Clip, narrowed: string): boolean {
   });
 }
 
+/** The clip that others are to look like, and how far those compared so far do, from 0 to 1. */
+export const alike = signal<{ clip: Clip; scores: Map<string, number> } | null>(null);
+/** From here on, two clips look alike. */
+const LEAST_ALIKE = 0.7;
+
 /** The clips as the list shows them. */
 export const listed = computed<Clip[]>(() => {
-  const shown = clips.value.filter((clip) => (passes(clip, filter.value) && isWithin(clip, narrowing.value)) || clip.id === route.value.clip);
-  return order.value === "time" ? shown : [...shown].sort((a, b) => a.confidence - b.confidence || a.start_frame - b.start_frame);
+  const scores = alike.value?.scores;
+  const score = (clip: Clip) => scores?.get(clip.id) ?? 0;
+  const shown = clips.value.filter((clip) => (passes(clip, filter.value) && isWithin(clip, narrowing.value) && (!scores || score(clip) >= LEAST_ALIKE)) || clip.id === route.value.clip);
+  if (scores) return shown.sort((a, b) => score(b) - score(a) || a.start_frame - b.start_frame);
+  return order.value === "time" ? shown : shown.sort((a, b) => a.confidence - b.confidence || a.start_frame - b.start_frame);
 });
 
 export const current = computed<Clip | null>(() => clips.value.find((clip) => clip.id === route.value.clip) ?? null);
@@ -189,12 +192,13 @@ export async function openVideo(id: string): Promise<void> {
       media.value = null;
       overview.value = null;
       boardProblem.value = null;
+      videoEdits.value = [];
       selected.value = new Set();
       narrowing.value = "";
+      alike.value = null;
       marks.value = { in: null, out: null };
       undoable.value = [];
       redoable.value = [];
-      pending.value = new Map();
     });
   }
   try {
@@ -269,6 +273,10 @@ export async function lookAgain(video: string | null, clipIds: string[]): Promis
 export async function loadHistory(): Promise<void> {
   const id = board.value?.video.id;
   if (!id) return;
-  const page = await call<EditPage>(`/api/videos/${id}/edits${query({ limit: 100 })}`);
-  history_.value = page.edits;
+  try {
+    const page = await call<EditPage>(`/api/videos/${id}/edits${query({ limit: 100 })}`);
+    if (board.value?.video.id === id) videoEdits.value = page.edits;
+  } catch (error) {
+    tell((error as Error).message, "bad");
+  }
 }

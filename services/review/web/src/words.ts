@@ -19,14 +19,16 @@ export type Tone = "todo" | "good" | "busy" | "bad" | "off";
 export function tone(state: string): Tone {
   if (state.endsWith("_failed") || state === "rejected") return "bad";
   if (state === "pending_review" || state === "ready") return "todo";
-  if (["review_skipped", "review_archived", "cleaned", "superseded"].includes(state)) return "off";
+  if (state === "review_skipped" || !isLive(state)) return "off";
   if (["exporting", "keyframing", "embedding", "downloading", "preprocessing", "detecting_scenes", "new"].includes(state)) return "busy";
   return "good";
 }
 
-/** States of clips that have delivered files, and of all that were approved. */
+/** Whether a clip in this state is there still: its frames belong to no other. */
+export const isLive = (state: string): boolean => !["superseded", "cleaned", "review_archived"].includes(state);
+
+/** States of clips that have delivered files. */
 export const DELIVERED: ClipState[] = ["exported", "keyframing", "keyframed", "keyframe_failed", "embedding", "embedded", "embedding_failed"];
-export const APPROVED: ClipState[] = ["review_approved", "exporting", "export_failed", ...DELIVERED];
 
 export function perSecond(rate: string | null): number {
   const [above, below] = (rate ?? "").split("/").map(Number);

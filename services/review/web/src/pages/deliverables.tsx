@@ -2,8 +2,8 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { call, deliveredUrl, query, stillUrl, type Clip, type ClipPage, type Deliverable, type Manifest } from "../api";
-import { Badge, Empty, Loading, middle, Trouble } from "../parts/bits";
+import { call, deliveredUrl, middle, query, stillUrl, type Clip, type ClipPage, type Deliverable, type Manifest } from "../api";
+import { Badge, Empty, Loading, Trouble } from "../parts/bits";
 import { useLoad } from "../parts/load";
 import type { TrainingSetOut } from "../served";
 import { route } from "../store";

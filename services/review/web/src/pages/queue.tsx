@@ -1,11 +1,11 @@
 // What waits: videos with their clips, and the clips whose edges are least certain, of all videos.
 
 import { useSignal } from "@preact/signals";
-import { query, stillUrl, type ClipPage, type VideoPage, type VideoSummary } from "../api";
-import { Badge, Bar, Certainty, Empty, Loading, middle, Trouble } from "../parts/bits";
+import { middle, query, stillUrl, type ClipPage, type VideoPage, type VideoSummary } from "../api";
+import { Badge, Bar, Certainty, Empty, Loading, Trouble } from "../parts/bits";
 import { useLoad } from "../parts/load";
 import { route } from "../store";
-import { ago, lasts, length, many, perSecond, timecode, words } from "../words";
+import { ago, isLive, lasts, length, many, perSecond, timecode, words } from "../words";
 
 const LIMIT = 50;
 
@@ -30,7 +30,7 @@ export function Queue() {
 }
 
 /** A list's pages one at a time: the address of the one shown, and how to turn. */
-function usePages(): { cursor: string | null; turn: (next: string | null) => void; back: (() => void) | null } {
+export function usePages(): { cursor: string | null; turn: (next: string | null) => void; back: (() => void) | null } {
   const trail = useSignal<(string | null)[]>([null]);
   return {
     cursor: trail.value.at(-1)!,
@@ -52,8 +52,6 @@ export function Pages({ pages, next }: { pages: ReturnType<typeof usePages>; nex
     </nav>
   );
 }
-
-export { usePages };
 
 function Videos() {
   const pages = usePages();
@@ -95,7 +93,7 @@ function Videos() {
 function VideoRow({ video }: { video: VideoSummary }) {
   const counts = Object.entries(video.clip_states).filter(([, count]) => count);
   const open = video.clip_states.pending_review ?? 0;
-  const total = counts.reduce((sum, [name, count]) => (["superseded", "cleaned", "review_archived"].includes(name) ? sum : sum + count), 0);
+  const total = counts.reduce((sum, [name, count]) => (isLive(name) ? sum + count : sum), 0);
   return (
     <li>
       <a class="video-row" data-row href={total ? `#/review/${video.id}` : `#/video/${video.id}`}>
@@ -138,7 +136,10 @@ function Clips() {
               <img class="tile" loading="lazy" decoding="async" alt="" src={stillUrl(clip.video_id, middle(clip), 120)} />
               <strong class="title">{clip.title || "Untitled"}</strong>
               <span class="faint">
-                {timecode(clip.start_frame, perSecond(clip.rate))} · {lasts(clip)} · <Certainty clip={clip} /> sure
+                {timecode(clip.start_frame, perSecond(clip.rate))} · {lasts(clip)}
+              </span>
+              <span class="faint">
+                <Certainty clip={clip} /> sure
               </span>
             </a>
           </li>

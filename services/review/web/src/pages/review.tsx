@@ -4,10 +4,10 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { decided } from "../decisions";
 import { ClipList } from "../parts/cliplist";
-import { Badge, Bar, Do, Empty, Loading, Trouble } from "../parts/bits";
+import { Badge, Bar, Do, Empty, Loading, NoVideo, Trouble } from "../parts/bits";
 import { Timeline } from "../parts/timeline";
 import { frame, mount, player, playerState, playing } from "../screen";
-import { board, boardProblem, clips, current, marks, media, openClip, openVideo, route, undecided } from "../store";
+import { board, boardProblem, clips, current, marks, media, openClip, openVideo, route, session, undecided } from "../store";
 import { many, perSecond, timecode } from "../words";
 
 export function Review() {
@@ -26,6 +26,7 @@ export function Review() {
     openClip((heir ?? clips.value.find((clip) => clip.state === "pending_review") ?? clips.value[0]!).id);
   });
 
+  if (!id) return <NoVideo />;
   if (boardProblem.value && !board.value) return <Trouble error={boardProblem.value} again={() => id && void openVideo(id)} />;
   if (!board.value || board.value.video.id !== id) return <Loading what="the video" />;
   const video = board.value.video;
@@ -76,10 +77,10 @@ function Stage() {
       <div class="picture">
         <canvas ref={canvas} role="img" aria-label={`The picture of frame ${frame.value}`} onClick={() => player?.toggle()} />
         <video ref={video} hidden playsInline tabIndex={-1} aria-hidden="true" />
-        {media.value === null ? <p class="over faint">The review copy is not ready yet; the picture appears by itself.</p> : null}
-        {state?.stalled ? <p class="over">Waiting for data…</p> : null}
+        {media.value === null ? <p class="notice faint">The review copy is not ready yet; the picture appears by itself.</p> : null}
+        {state?.stalled ? <p class="notice">Waiting for data…</p> : null}
         {state?.error ? (
-          <p class="over bad" role="alert">
+          <p class="notice bad" role="alert">
             {state.error} <button type="button" onClick={() => player?.seek(player.state.target)}>Try again</button>
           </p>
         ) : null}
@@ -241,6 +242,7 @@ function Verdicts() {
           </span>
         ) : null}
         <span class="faint">
+          {session.value?.role === "viewer" ? "Your token lets you look, not decide · " : ""}
           {left ? `${many(left, "clip")} of ${total} undecided` : `All ${total} clips decided`}
           <Pace />
         </span>

@@ -1,7 +1,7 @@
 // Hands videos in: by address, or as files that are sent in parts and go on where they stopped.
 
 import { signal, useSignal } from "@preact/signals";
-import { call, freshKey, Problem, Unreachable } from "../api";
+import { call, freshKey, patiently, Problem } from "../api";
 import { Bar } from "../parts/bits";
 import { useLoad } from "../parts/load";
 import type { Options, ProfilesOut, RequestResult, UploadOut } from "../served";
@@ -19,9 +19,10 @@ interface Sending {
 }
 
 const AT_ONCE = 2;
+const TRIES = 30;
 const DETECTORS: [string, string][] = [
   ["adaptive", "cuts and fades, fast"],
-  ["fused", "dissolves and wipes too, a model where it is in doubt"],
+  ["fused", "dissolves and wipes too, with a model"],
   ["transnetv2", "the model alone"],
   ["content", "plain differences"],
   ["histogram", "differences of colours"],
@@ -29,6 +30,10 @@ const DETECTORS: [string, string][] = [
 
 /** Files on their way. They go on while other pages are shown. */
 const sendings = signal<Sending[]>([]);
+
+addEventListener("beforeunload", (event) => {
+  if (sendings.value.some((one) => one.state === "sending")) event.preventDefault();
+});
 
 const update = (key: string, change: Partial<Sending>) => (sendings.value = sendings.value.map((one) => (one.key === key ? { ...one, ...change } : one)));
 
@@ -38,8 +43,9 @@ interface Wishes {
   options: Options;
 }
 
-async function send(key: string, file: File, wishes: Wishes, signal_: AbortSignal): Promise<void> {
-  const upload = await patiently(signal_, () =>
+async function send(key: string, file: File, wishes: Wishes, stop: AbortSignal): Promise<void> {
+  const sure = <T,>(ask: () => Promise<T>) => patiently(ask, TRIES, stop);
+  const upload = await sure(() =>
     call<UploadOut>("/api/uploads", {
       json: { name: file.name, size: file.size, fingerprint: `${file.name}:${file.size}:${file.lastModified}`, content_type: file.type || "application/octet-stream" },
     }),
@@ -52,12 +58,13 @@ async function send(key: string, file: File, wishes: Wishes, signal_: AbortSigna
     for (let part = missing.shift(); part !== undefined; part = missing.shift()) {
       const number = part;
       const from = (number - 1) * upload.part_bytes;
-      await patiently(signal_, () =>
+      await sure(() =>
         call(`/api/uploads/${upload.upload_id}/parts/${number}`, {
           method: "PUT",
           body: file.slice(from, from + lengthOf(number)),
           headers: { "content-type": "application/octet-stream" },
-          signal: AbortSignal.any([signal_, AbortSignal.timeout(300_000)]),
+          within: 300_000,
+          stop,
         }),
       );
       done += lengthOf(number);
@@ -66,24 +73,12 @@ async function send(key: string, file: File, wishes: Wishes, signal_: AbortSigna
   };
   if (upload.state !== "complete") {
     await Promise.all(Array.from({ length: AT_ONCE }, worker));
-    await patiently(signal_, () => call(`/api/uploads/${upload.upload_id}/complete`, { method: "POST", signal: AbortSignal.timeout(120_000) }));
+    await sure(() => call(`/api/uploads/${upload.upload_id}/complete`, { method: "POST", within: 120_000, stop }));
   }
-  const asked = await patiently(signal_, () =>
+  const asked = await sure(() =>
     call<RequestResult>("/api/requests", { json: { source: upload.source, ...wishes, title: wishes.title || file.name.replace(/\.[^.]+$/, ""), idempotency_key: `upload:${upload.upload_id}` } }),
   );
   update(key, { state: "sent", done: file.size, video: asked.video_id, note: "" });
-}
-
-async function patiently<T>(stop: AbortSignal, ask: () => Promise<T>): Promise<T> {
-  for (let attempt = 0; ; attempt++) {
-    if (stop.aborted) throw new DOMException("stopped", "AbortError");
-    try {
-      return await ask();
-    } catch (error) {
-      if (!(error instanceof Unreachable) || attempt >= 30 || stop.aborted) throw error;
-      await new Promise((done) => setTimeout(done, Math.min(5000, 300 * 2 ** attempt)));
-    }
-  }
 }
 
 function begin(file: File, wishes: Wishes, known?: string): void {
@@ -181,6 +176,39 @@ export function Submit() {
           Submit
         </button>
       </form>
+      {sendings.value.length ? (
+        <section aria-label="Transfers">
+          <h2>Transfers</h2>
+          <ul class="sendings">
+            {sendings.value.map((one) => (
+              <li key={one.key}>
+                <Bar label={one.file.name} value={one.file.size ? one.done / one.file.size : 1} note={`${size(one.done)} of ${size(one.file.size)}`} />
+                <span class={one.state === "failed" ? "bad" : "faint"}>{one.note}</span>
+                {one.state === "sending" ? (
+                  <button type="button" onClick={() => one.abort.abort()}>
+                    Pause
+                  </button>
+                ) : null}
+                {one.state === "paused" || one.state === "failed" ? (
+                  <button type="button" onClick={() => begin(one.file, wishes(), one.key)}>
+                    Go on
+                  </button>
+                ) : null}
+                {one.video ? <a href={`#/video/${one.video}`}>See the video</a> : null}
+              </li>
+            ))}
+          </ul>
+        </section>
+      ) : null}
+      {sent.value.length ? (
+        <ul>
+          {sent.value.map((one) => (
+            <li key={one.video_id}>
+              <a href={`#/video/${one.video_id}`}>{one.url}</a>
+            </li>
+          ))}
+        </ul>
+      ) : null}
       <fieldset class="wishes">
         <legend>For what is handed in from now on</legend>
         <label>
@@ -237,39 +265,6 @@ export function Submit() {
           ))}
         </fieldset>
       </fieldset>
-      {sendings.value.length ? (
-        <section aria-label="Transfers">
-          <h2>Transfers</h2>
-          <ul class="sendings">
-            {sendings.value.map((one) => (
-              <li key={one.key}>
-                <Bar label={one.file.name} value={one.file.size ? one.done / one.file.size : 1} note={`${size(one.done)} of ${size(one.file.size)}`} />
-                <span class={one.state === "failed" ? "bad" : "faint"}>{one.note}</span>
-                {one.state === "sending" ? (
-                  <button type="button" onClick={() => one.abort.abort()}>
-                    Pause
-                  </button>
-                ) : null}
-                {one.state === "paused" || one.state === "failed" ? (
-                  <button type="button" onClick={() => begin(one.file, wishes(), one.key)}>
-                    Go on
-                  </button>
-                ) : null}
-                {one.video ? <a href={`#/video/${one.video}`}>See the video</a> : null}
-              </li>
-            ))}
-          </ul>
-        </section>
-      ) : null}
-      {sent.value.length ? (
-        <ul>
-          {sent.value.map((one) => (
-            <li key={one.video_id}>
-              <a href={`#/video/${one.video_id}`}>{one.url}</a>
-            </li>
-          ))}
-        </ul>
-      ) : null}
     </div>
   );
 }

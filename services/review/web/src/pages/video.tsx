@@ -3,8 +3,8 @@
 import { useEffect } from "preact/hooks";
 import type { VideoSummary } from "../api";
 import { past } from "../decisions";
-import { Badge, Bar, Certainty, Empty, Loading, middle, Tile, Trouble } from "../parts/bits";
-import { board, boardProblem, clips, history_, loadHistory, media, openVideo, overview, route } from "../store";
+import { Badge, Bar, Certainty, Empty, Loading, NoVideo, Tile, Trouble } from "../parts/bits";
+import { board, boardProblem, clips, loadHistory, media, openVideo, overview, route, videoEdits } from "../store";
 import { ago, lasts, length, many, perSecond, words } from "../words";
 
 const SHOWN = 100;
@@ -20,6 +20,7 @@ export function VideoPage() {
   useEffect(() => {
     if (id) void openVideo(id).then(loadHistory, () => {});
   }, [id]);
+  if (!id) return <NoVideo />;
   if (boardProblem.value && !board.value) return <Trouble error={boardProblem.value} again={() => id && void openVideo(id)} />;
   if (!board.value || board.value.video.id !== id) return <Loading what="the video" />;
   const { video } = board.value;
@@ -83,7 +84,7 @@ export function VideoPage() {
           {shown.map((clip) => (
             <li key={clip.id}>
               <a class="card" data-row href={`#/review/${video.id}/${clip.id}`}>
-                <Tile media={media.value} owner={clip.video_id} frame={middle(clip)} />
+                <Tile media={media.value} clip={clip} />
                 <span>
                   {clip.start_frame}–{clip.end_frame - 1}
                 </span>
@@ -102,9 +103,9 @@ export function VideoPage() {
       )}
       {clips.value.length > SHOWN ? <p class="faint">The first {SHOWN} of {clips.value.length}; the review page shows them all.</p> : null}
       <h2>History</h2>
-      {history_.value.length ? (
+      {videoEdits.value.length ? (
         <ol class="history">
-          {history_.value.slice(0, 20).map((edit) => (
+          {videoEdits.value.slice(0, 20).map((edit) => (
             <li key={edit.id}>
               <span>
                 <strong>{past(edit.kind)}</strong> {many(edit.clips.length, "clip")}

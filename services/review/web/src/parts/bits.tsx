@@ -1,8 +1,10 @@
 // Small pieces that every page uses.
 
 import type { ComponentChildren } from "preact";
-import { action, keysOf, spelt } from "../actions";
-import { stillUrl, Unreachable, type Clip, type Media } from "../api";
+import { action } from "../actions";
+import { middle, stillUrl, Unreachable, type Clip, type Media } from "../api";
+import { keysOf, spelt } from "../keys";
+import { placeOf, tileOf } from "../sprites";
 import { tone, words } from "../words";
 
 export function Badge({ state }: { state: string }) {
@@ -21,7 +23,7 @@ export function Do({ id, children, wide, glyph, pressed, disabled }: { id: strin
       data-action={id}
       title={`${one.title}${key ? ` (${keys.map(spelt).join(", ")})` : ""}`}
       aria-label={glyph ? one.title : undefined}
-      aria-keyshortcuts={key?.replace(/Key|Digit/g, "")}
+      aria-keyshortcuts={key?.replace("Ctrl", "Control").replace(/Key|Digit/, "")}
       aria-pressed={pressed}
       disabled={disabled || !one.when()}
       onClick={(event) => {
@@ -64,6 +66,17 @@ export function Loading({ what }: { what: string }) {
   );
 }
 
+/** What the pages of one video show when none is named. */
+export function NoVideo() {
+  return (
+    <Empty title="No video is open.">
+      <p>
+        Choose one in the <a href="#/queue">queue</a>.
+      </p>
+    </Empty>
+  );
+}
+
 export function Trouble({ error, again }: { error: Error; again: () => void }) {
   const away = error instanceof Unreachable;
   return (
@@ -72,38 +85,36 @@ export function Trouble({ error, again }: { error: Error; again: () => void }) {
       <p>{away ? "The page goes on by itself when it is back. If it stays away, look at ./heaters status." : error.message}</p>
       <button type="button" onClick={again}>
         Try again
-      </button>
+      </button>{" "}
+      {away ? null : (
+        <a class="button" href="#/queue">
+          To the queue
+        </a>
+      )}
     </div>
   );
 }
 
-/** The small picture of a frame out of the sprite sheets, or an exact still where there are none. */
-export function Tile({ media, owner, frame, label }: { media: Media | null; owner: string; frame: number; label?: string }) {
+/** The small picture of a clip out of the sprite sheets; an exact still where they have none that was taken in it. */
+export function Tile({ media, clip }: { media: Media | null; clip: Clip }) {
   const map = media?.sprite_map;
-  const named = label ? { role: "img" as const, "aria-label": label } : { "aria-hidden": true as const };
-  if (!map?.tiles || !media) return <img class="tile" loading="lazy" decoding="async" alt={label ?? ""} src={stillUrl(owner, frame, 90)} />;
-  const tile = Math.min(map.tiles - 1, Math.floor(frame / map.every));
-  const each = map.columns * map.rows;
-  const sheet = Math.floor(tile / each);
-  const place = tile % each;
-  const rows = Math.min(map.rows, Math.ceil((map.tiles - sheet * each) / map.columns));
+  const frame = middle(clip);
+  const tile = map?.tiles ? tileOf(map, frame, clip.start_frame, clip.end_frame) : null;
+  if (!map || tile === null) return <img class="tile" loading="lazy" decoding="async" alt="" src={stillUrl(clip.video_id, frame, 90)} />;
+  const { url, column, row, rows } = placeOf(media!, map, tile);
   const share = (at: number, of: number) => (of > 1 ? (at / (of - 1)) * 100 : 0);
   return (
     <div
       class="tile"
-      {...named}
+      aria-hidden="true"
       style={{
-        backgroundImage: `url("${media.sprites[sheet]?.url}")`,
+        backgroundImage: `url("${url}")`,
         backgroundSize: `${map.columns * 100}% ${rows * 100}%`,
-        backgroundPosition: `${share(place % map.columns, map.columns)}% ${share(Math.floor(place / map.columns), rows)}%`,
+        backgroundPosition: `${share(column, map.columns)}% ${share(row, rows)}%`,
         aspectRatio: `${map.tile_width} / ${map.tile_height}`,
       }}
     />
   );
-}
-
-export function middle(clip: { start_frame: number; end_frame: number }): number {
-  return Math.floor((clip.start_frame + clip.end_frame - 1) / 2);
 }
 
 export function Certainty({ clip }: { clip: Clip }) {

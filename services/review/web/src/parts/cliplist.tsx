@@ -1,11 +1,11 @@
 // The clips of a video, as many as there are: only the rows in sight exist.
 
-import { useSignal, useSignalEffect } from "@preact/signals";
+import { computed, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Clip } from "../api";
-import { anchor, current, filter, listed, media, narrowing, openClip, order, selected, undecided, type Filter } from "../store";
-import { lasts } from "../words";
-import { Badge, Certainty, Do, middle, Tile } from "./bits";
+import { alike, anchor, clips, current, filter, listed, media, narrowing, openClip, order, selected, undecided, type Filter } from "../store";
+import { lasts, many } from "../words";
+import { Badge, Certainty, Do, Tile } from "./bits";
 
 const ROW = 62;
 const SPARE = 4;
@@ -16,6 +16,9 @@ const FILTERS: [Filter, string][] = [
   ["skipped", "Skipped"],
   ["failed", "Failed"],
 ];
+
+const opened = computed(() => current.value?.id);
+const likeWhich = computed(() => alike.value?.clip);
 
 export function ClipList() {
   const box = useRef<HTMLDivElement>(null);
@@ -30,8 +33,11 @@ export function ClipList() {
     watch.observe(box.current!);
     return () => watch.disconnect();
   }, []);
+  // The list goes to the clip that is opened, and where it is put in another order; what others decide leaves it where it is.
   useSignalEffect(() => {
-    const place = listed.value.findIndex((clip) => clip.id === current.value?.id);
+    void [order.value, filter.value, narrowing.value, likeWhich.value];
+    const id = opened.value;
+    const place = listed.peek().findIndex((clip) => clip.id === id);
     const area = box.current;
     if (place < 0 || !area) return;
     const at = place * ROW;
@@ -77,7 +83,7 @@ export function ClipList() {
         </div>
         <input
           type="text"
-          class="narrow"
+          class="narrowing"
           maxLength={200}
           aria-label="Show only clips with this tag, this word in their note, or this length"
           placeholder="tag, note, <2 or >10 seconds"
@@ -88,8 +94,12 @@ export function ClipList() {
           <Do id="approve-rest" disabled={!undecided.value}>
             Approve the rest
           </Do>
+          <Do id="like" pressed={alike.value !== null}>
+            Alike
+          </Do>
           <Do id="history">History</Do>
         </div>
+        {alike.value ? <Alike /> : null}
         {selected.value.size ? (
           <div class="row chosen" role="status">
             <strong>{selected.value.size} chosen</strong>
@@ -120,6 +130,23 @@ export function ClipList() {
   );
 }
 
+function Alike() {
+  const { clip, scores } = alike.value!;
+  const left = clips.value.filter(({ id }) => !scores.has(id)).length;
+  const others = listed.value.filter(({ id }) => id !== clip.id).length;
+  return (
+    <div class="row chosen" role="status">
+      <span class="grow">
+        <strong>
+          Like {clip.start_frame.toLocaleString("en")}–{(clip.end_frame - 1).toLocaleString("en")}:
+        </strong>{" "}
+        {left ? `comparing, ${many(left, "clip")} to go` : others ? `${many(others, "clip")}, most alike first` : "no other clip looks like it"}
+      </span>
+      <Do id="like">All clips</Do>
+    </div>
+  );
+}
+
 function Row({ clip, at, onClick, onTick }: { clip: Clip; at: number; onClick: (clip: Clip, event: MouseEvent) => void; onTick: (clip: Clip) => void }) {
   const isOpen = current.value?.id === clip.id;
   const isChosen = selected.value.has(clip.id);
@@ -141,7 +168,7 @@ function Row({ clip, at, onClick, onTick }: { clip: Clip; at: number; onClick: (
           onTick(clip);
         }}
       />
-      <Tile media={media.value} owner={clip.video_id} frame={middle(clip)} />
+      <Tile media={media.value} clip={clip} />
       <span class="clip-text">
         <span>
           <strong>{clip.start_frame.toLocaleString("en")}</strong>–{(clip.end_frame - 1).toLocaleString("en")}
@@ -149,7 +176,7 @@ function Row({ clip, at, onClick, onTick }: { clip: Clip; at: number; onClick: (
           {clip.note ? <span title={clip.note}> ✎</span> : null}
         </span>
         <span class="faint">
-          {lasts(clip)} · <Certainty clip={clip} />
+          {lasts(clip)} · {alike.value ? `${Math.round((alike.value.scores.get(clip.id) ?? 0) * 100)} % alike` : <Certainty clip={clip} />}
         </span>
       </span>
       <Badge state={clip.state} />

@@ -3,9 +3,10 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { ACTIONS, keysOf, spelt, type Action } from "../actions";
+import { ACTIONS, type Action } from "../actions";
 import { past, undo, waiting } from "../decisions";
-import { dropToast, history_, link, overlay, question, route, toasts, type Toast } from "../store";
+import { assign, holderOf, isChanged, keysOf, pressed, resetKeys, spelt } from "../keys";
+import { dropToast, link, overlay, question, route, toasts, videoEdits, type Toast } from "../store";
 import { ago, many } from "../words";
 
 export function Toasts() {
@@ -112,27 +113,94 @@ function Keys({ one }: { one: Action }) {
   );
 }
 
+/** All actions with their keys, and a way to choose others. */
 function Help() {
   const groups = [...new Set(ACTIONS.map((one) => one.group))];
+  const waits = useSignal<Action | null>(null);
+  const clash = useSignal<{ keys: string[]; holder: Action } | null>(null);
+  const refused = useSignal("");
+  const focusOn = (one: Action) => document.querySelector<HTMLElement>(`[data-keys="${one.id}"]`)?.focus();
+  const choose = (one: Action | null) => {
+    const before = waits.value;
+    waits.value = one;
+    clash.value = null;
+    refused.value = "";
+    const shown = one ?? before;
+    if (shown) focusOn(shown);
+  };
+  const give = (one: Action, keys: string[]) => {
+    const key = keys.find((key) => holderOf(key, one));
+    waits.value = one;
+    clash.value = key ? { keys, holder: holderOf(key, one)! } : null;
+    if (key) return;
+    assign(one, keys);
+    choose(null);
+  };
+  const listen = (event: KeyboardEvent) => {
+    const one = waits.value;
+    if (!one || (clash.value && event.code !== "Escape")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const key = pressed(event);
+    if (event.code === "Escape") choose(null);
+    else if (event.code === "Tab") refused.value = "Tab leads from button to button.";
+    else if (key) give(one, [key]);
+  };
   return (
     <Dialog title="Keys and help">
-      <p class="faint">Everything here has a key, a button or a place in the list of commands (Ctrl K). Hold K and press J or L for single frames.</p>
-      <div class="help" tabIndex={0} data-first>
-        {groups.map((group) => (
-          <section key={group}>
-            <h3>{group}</h3>
-            <dl>
-              {ACTIONS.filter((one) => one.group === group).map((one) => (
-                <div key={one.id}>
-                  <dt>{one.title}</dt>
-                  <dd>
-                    <Keys one={one} />
-                  </dd>
-                </div>
-              ))}
-            </dl>
-          </section>
-        ))}
+      <div class="keys-and-help" onKeyDownCapture={listen}>
+        <div class="row help-head" role="status">
+          {clash.value && waits.value ? (
+            <>
+              <span class="bad">
+                {spelt(clash.value.keys.find((key) => holderOf(key, waits.value!)) ?? "")} is the key of “{clash.value.holder.title}”.
+              </span>
+              <button type="button" ref={(button) => button?.focus()} onClick={() => (assign(waits.value!, clash.value!.keys), choose(null))}>
+                Take it for “{waits.value.title}”
+              </button>
+              <button type="button" onClick={() => choose(waits.value)}>
+                Another key
+              </button>
+            </>
+          ) : waits.value ? (
+            <span>
+              {refused.value} Press the key for “{waits.value.title}”. Esc leaves it as it is.
+            </span>
+          ) : (
+            <>
+              <span class="faint grow">Choose a key to change it. Whatever has none is in the list of commands. Hold the key for playing and press one for either direction: single frames.</span>
+              {isChanged() ? (
+                <button type="button" data-reset onClick={resetKeys}>
+                  Reset all keys
+                </button>
+              ) : null}
+            </>
+          )}
+        </div>
+        <div class="help" tabIndex={0} data-first>
+          {groups.map((group) => (
+            <section key={group}>
+              <h3>{group}</h3>
+              <dl>
+                {ACTIONS.filter((one) => one.group === group).map((one) => (
+                  <div key={one.id} class={waits.value === one ? "waits" : ""}>
+                    <dt>{one.title}</dt>
+                    <dd>
+                      {isChanged(one) ? (
+                        <button type="button" class="quiet" data-reset={one.id} title={`Back to ${one.keys.map(spelt).join(", ")}`} aria-label={`Reset the key of ${one.title}`} onClick={() => give(one, one.keys)}>
+                          ↺
+                        </button>
+                      ) : null}
+                      <button type="button" class="quiet" data-keys={one.id} title={`Change the key of ${one.title}`} aria-label={`Change the key of ${one.title}: ${keysOf(one).map(spelt).join(", ") || "none"}`} onClick={() => choose(one)}>
+                        {waits.value === one ? "…" : keysOf(one).length ? <Keys one={one} /> : "none"}
+                      </button>
+                    </dd>
+                  </div>
+                ))}
+              </dl>
+            </section>
+          ))}
+        </div>
       </div>
     </Dialog>
   );
@@ -191,7 +259,7 @@ function History() {
   return (
     <Dialog title="History of this video">
       <ol class="history" tabIndex={0} data-first aria-label="Edits, newest first">
-        {history_.value.map((edit) => (
+        {videoEdits.value.map((edit) => (
           <li key={edit.id}>
             <span>
               <strong>{past(edit.kind)}</strong> {many(edit.clips.length, "clip")} <span class="faint">by {edit.by}, {ago(edit.made_at)}</span>
@@ -206,7 +274,7 @@ function History() {
           </li>
         ))}
       </ol>
-      {history_.value.length ? null : <p class="faint">Nobody has decided anything here yet.</p>}
+      {videoEdits.value.length ? null : <p class="faint">Nobody has decided anything here yet.</p>}
     </Dialog>
   );
 }

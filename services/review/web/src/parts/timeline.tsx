@@ -5,6 +5,7 @@ import { useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { frame, loaded, mode, player } from "../screen";
 import { clips, current, marks, media, overview, selected, theme } from "../store";
+import { drawTile, picture, placeOf, tileOf } from "../sprites";
 import { tone } from "../words";
 
 interface Shape {
@@ -13,23 +14,6 @@ interface Shape {
   label: string;
   kind: "clip" | "video";
   onPick: (frame: number, done: boolean) => void;
-}
-
-const sheets = new Map<string, HTMLImageElement>();
-
-function sheetOf(url: string, drawn: () => void): HTMLImageElement | null {
-  const known = sheets.get(url);
-  if (known) {
-    if (known.complete && known.naturalWidth) return known;
-    known.addEventListener("load", drawn, { once: true });
-    return null;
-  }
-  const image = new Image();
-  image.src = url;
-  image.addEventListener("load", drawn, { once: true });
-  if (sheets.size > 60) sheets.clear();
-  sheets.set(url, image);
-  return null;
 }
 
 export function Timeline({ from, to, label, kind, onPick }: Shape) {
@@ -131,15 +115,15 @@ function draw(canvas: HTMLCanvasElement, { from, to, kind }: { from: number; to:
   const map = found?.sprite_map;
   if (map?.tiles && found) {
     const tileWidth = Math.max(24 * dense, (strip * map.tile_width) / map.tile_height);
-    const each = map.columns * map.rows;
     for (let left = 0; left < width; left += tileWidth) {
       const at = from + ((left + tileWidth / 2) / width) * span;
-      const tile = Math.max(0, Math.min(map.tiles - 1, Math.floor(at / map.every)));
-      const url = found.sprites[Math.floor(tile / each)]?.url;
-      const sheet = url && sheetOf(url, again);
-      if (!sheet) continue;
-      const place = tile % each;
-      pen.drawImage(sheet, (place % map.columns) * map.tile_width, Math.floor(place / map.columns) * map.tile_height, map.tile_width, map.tile_height, left, 0, tileWidth, strip);
+      // A picture out of the clip that the place belongs to, lest a cut seem to lie elsewhere.
+      const under = clips.value.find((clip) => at >= clip.start_frame && at < clip.end_frame);
+      const tile = (under && tileOf(map, at, under.start_frame, under.end_frame)) ?? tileOf(map, at)!;
+      const place = placeOf(found, map, tile);
+      const sheet = picture(place.url);
+      if (sheet.complete && sheet.naturalWidth) drawTile(pen, sheet, map, place, left, 0, tileWidth, strip);
+      else sheet.addEventListener("load", again, { once: true });
     }
   }
 
