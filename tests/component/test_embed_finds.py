@@ -19,7 +19,7 @@ from contracts.values import Deliverable, DeliverableFile, FrameRange, Keyframe,
 from services.chassis import migrations
 from services.chassis.desk import Desk
 from services.chassis.runtime import open_runtime
-from services.embed import store, work
+from services.embed import query_child, sentences, store, work
 from services.embed.api import create_api
 from services.embed.app import STAGE
 from services.embed.domain import strategies
@@ -214,6 +214,18 @@ def embedded(settings, halves, tmp_path_factory) -> list:
 
 
 @pytest.fixture
+def read_here(monkeypatch):
+    """Texts are read in this process, with the model loaded once, instead of each in a process of its own."""
+    model = sentences.load_sentence_model()
+    monkeypatch.setattr(sentences, "load_sentence_model", lambda: model)
+
+    async def ask(asked: bytes, order: dict) -> dict:
+        return query_child._embed(asked, order)
+
+    monkeypatch.setattr(query_child, "_ask", ask)
+
+
+@pytest.fixture
 async def api(settings, embedded):
     runtime = open_runtime(STAGE, settings)
     told, results = embedded
@@ -247,7 +259,7 @@ async def test_a_clip_finds_the_other_half_of_its_shot_or_scene_first(api):
     assert len(wrong) <= len(NAMES) // 10, wrong
 
 
-async def test_what_a_person_describes_is_among_the_first_three(api):
+async def test_what_a_person_describes_is_among_the_first_three(read_here, api):
     missed, first = [], 0
     for query, right in QUERIES.items():
         # The halves of a shot are two clips; a person sees three shots.

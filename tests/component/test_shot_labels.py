@@ -38,6 +38,8 @@ LABELLED = {
     "search/cockatoo.mp4": [],
     "mb_bbb_rotated90_1080p.mp4": [],
     "exo_vp9_odd_161x121.webm": [],
+    # A recorded screen, where a timeline slides into view below.
+    "mb_cursed_vfr_3026x1386_h264.mp4": [],
 }
 
 

@@ -99,7 +99,7 @@ def test_doubt_is_asked_about_in_the_order_of_doubt_and_no_more_than_the_length_
     change[[120, 620, 1120]] = (0.6, 0.52, 0.3)
     change[1620:1625] = 0.99
     assert fused.doubtful(change) == []
-    assert fused.doubtful(np.tile(change, 2)) == []
-    assert fused.doubtful(np.tile(change, 3)) == [12]
-    assert fused.doubtful(np.tile(change, 5)) == [12, 52, 92]
+    assert fused.doubtful(np.tile(change, 12)) == []
+    assert fused.doubtful(np.tile(change, 13)) == [12]
+    assert fused.doubtful(np.tile(change, 18)) == [12, 52, 92]
     assert fused.doubtful(np.zeros(10_000, np.float32)) == []

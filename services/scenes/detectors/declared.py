@@ -94,6 +94,6 @@ ADAPTIVE = Declaration("adaptive", "1", AdaptiveParameters, "services.scenes.det
 CONTENT = Declaration("content", "1", ContentParameters, "services.scenes.detectors.content")
 HISTOGRAM = Declaration("histogram", "1", HistogramParameters, "services.scenes.detectors.histogram")
 TRANSNETV2 = Declaration("transnetv2", "1", TransNetParameters, "services.scenes.detectors.transnetv2")
-FUSED = Declaration("fused", "3", FusedParameters, "services.scenes.detectors.fused")
+FUSED = Declaration("fused", "4", FusedParameters, "services.scenes.detectors.fused")
 
 DECLARED: dict[str, Declaration] = {each.name: each for each in (ADAPTIVE, CONTENT, HISTOGRAM, TRANSNETV2, FUSED)}

@@ -23,10 +23,13 @@ REACH = 76
 
 _HALVED = (2, 4, 8, 12, 16, 24, 32, 48)
 _STEPPED = (8, 16, 32)
+_PIXELS = 27 * 48
 _LASTING = (1, 2, 3, 4, 6, 8)
 _BESIDE = (-32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32)
 _SHIFTED = (1, 2, 4)
 _SHIFTS = 12
+_CHANGED = -1 - 4 * len(_SHIFTED)
+"""The column that tells how many pixels change across the longest of ``_STEPPED``."""
 
 Rows = NDArray[np.float32]
 
@@ -64,6 +67,11 @@ def measure(frames: Frames) -> Rows:
     for lag in _SHIFTED:
         columns += _shifted(luma, inner, lag)
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def changed(rows: Rows) -> Rows:
+    """Of what ``measure`` gave: the share of the picture that changes across 32 frames around each."""
+    return np.asarray((64 * np.exp(rows[:, _CHANGED]) - 4) / _PIXELS, np.float32)
 
 
 def _coarse(frames: Frames) -> NDArray[np.float32]:

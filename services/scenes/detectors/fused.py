@@ -28,13 +28,16 @@ CHUNK = 1024
 DOUBT_FROM, DOUBT_TO = 0.25, 0.75
 """A stretch that may be a change but never surely is one, by its highest probability."""
 
-ASKED_AT_MOST, LOADING = 40, 2
+ASKED_AT_MOST, LOADING = 100, 4
 """One window of the model in so many may be asked about, less as many as loading it costs: so what is asked costs no more
-than a tenth of what PySceneDetect takes for the film, and a short film loads no model."""
+than a twentieth of what PySceneDetect takes for the film, and a film of a quarter of an hour loads no model."""
 
 SHORTEST_GRADUAL = 4
 SURELY_A_WIPE = 0.75
 """A wipe is likely at least so much somewhere: whatever passes close to a camera looks a little like one."""
+
+MOSTLY = 0.35
+"""A wipe changes at least this share of the picture: what slides into view in a part of a screen is none."""
 
 STEEP = 15.0
 """A flash begins and ends with differences of colour of at least this."""
@@ -65,26 +68,28 @@ class Fused:
     def scores(self, frames: Frames) -> Scores:
         """``curve`` is the probability of any change, 0 to 1.
 
-        Tracks: ``kinds`` (``[5, frames]``, probabilities of none, cut, dissolve, fade, wipe), ``model``
-        (``[2, frames]``, what TransNetV2 said, -1 where it was not asked), and ``content`` (``[frames]``) and ``across``
-        (``[4, frames]``), differences of colour from the frame before and over a flash, as in ``hsv``.
+        Tracks: ``kinds`` (``[5, frames]``, probabilities of none, cut, dissolve, fade, wipe), ``changed``
+        (``[frames]``, the share of the picture that changes around), ``model`` (``[2, frames]``, what TransNetV2 said, -1
+        where it was not asked), and ``content`` (``[frames]``) and ``across`` (``[4, frames]``), differences of colour from
+        the frame before and over a flash, as in ``hsv``.
         """
         count = len(frames)
         kinds = np.zeros((5, count), np.float32)
+        changed = np.zeros(count, np.float32)
         model = np.full((2, count), -1.0, np.float32)
         for start in range(0, count, CHUNK):
             end = min(start + CHUNK, count)
-            kinds[:, start:end] = _weighed(frames, model, start, end)
+            kinds[:, start:end], changed[start:end] = _weighed(frames, model, start, end)
         asked = doubtful(1 - kinds[0])
         if asked:
             model = np.stack(network.predict(frames, asked))
             for start, end in _touched(asked, count):
-                kinds[:, start:end] = _weighed(frames, model, start, end)
+                kinds[:, start:end], _ = _weighed(frames, model, start, end)
         seen = hsv.measure(frames)
         across = hsv.content_curve(seen.tracks["across"], luma_only=False)
         curve = 1 - kinds[0]
         curve[:1] = 0
-        tracks = {"kinds": kinds, "model": model, "content": seen.curve, "across": across}
+        tracks = {"kinds": kinds, "changed": changed, "model": model, "content": seen.curve, "across": across}
         return Scores(curve=curve, luma=seen.luma, contrast=seen.contrast, tracks=tracks)
 
     def transitions(self, scores: Scores, parameters: FusedParameters) -> tuple[Transition, ...]:
@@ -144,7 +149,9 @@ def _named(scores: Scores, parameters: FusedParameters, plain: Iterable[int]) ->
         # Whatever it looks like, a gradual change from or to black is a fade.
         if black[max(start - 1, 0) : start + 1].any() or black[end - 1 : end + 1].any():
             kind = TransitionKind.FADE
-        if kind is TransitionKind.WIPE and gradual.max() < SURELY_A_WIPE:
+        if kind is TransitionKind.WIPE and (
+            gradual.max() < SURELY_A_WIPE or scores.tracks["changed"][start:end].max() < MOSTLY
+        ):
             continue
         follows = (
             bool(named) and named[-1][0] is kind is TransitionKind.FADE and bool(black[named[-1][2] : start].all())
@@ -226,13 +233,14 @@ def doubtful(change: Track) -> list[int]:
     return sorted(asked)
 
 
-def _weighed(frames: Frames, model: Track, start: int, end: int) -> Track:
-    """Probabilities of the kinds for frames ``[start, end)``, ``[5, end - start]``."""
+def _weighed(frames: Frames, model: Track, start: int, end: int) -> tuple[Track, Track]:
+    """Probabilities of the kinds for frames ``[start, end)``, ``[5, end - start]``, and how much of the picture changes."""
     last = len(frames) - 1
     around = np.clip(np.arange(start - _MARGIN, end + _MARGIN), 0, last)
     beside = np.clip(np.arange(start - weighing.REACH, end + weighing.REACH), 0, last)
     rows = evidence.measure(np.ascontiguousarray(frames[around]))
-    return np.ascontiguousarray(weighing.weigh(rows, weighing.tell(*model[:, beside])).T)
+    kinds = np.ascontiguousarray(weighing.weigh(rows, weighing.tell(*model[:, beside])).T)
+    return kinds, evidence.changed(rows[weighing.REACH : len(rows) - weighing.REACH])
 
 
 def _touched(windows: list[int], count: int) -> Iterator[tuple[int, int]]:
