@@ -214,7 +214,8 @@ def test_a_restart_of_the_service_loses_no_decision(pages, site, numbers):
             press_action(page, "KeyA")
             # Pictures that were not fetched ahead come later; deciding goes on.
             wait_for(page, "(frame) => window.__player.in === frame", (number + 1) * 30)
-        page.wait_for_selector(".banner.offline")
+        # The first was perhaps not answered any more.
+        page.wait_for_selector(".banner.offline:text-matches('[45] decisions so far')")
     finally:
         site.start()
     site.wait(lambda: states(site, video)[:5] == ["review_approved"] * 5, "the decisions", timeout=60)
@@ -259,6 +260,8 @@ def action_table() -> list[str]:
 
 def test_every_action_has_a_key_and_a_place_in_the_palette(page, site, numbers):
     video = site.video(numbers, [100, 200], "Reach")
+    page.goto("/#/review")
+    page.get_by_text("No video is open.").wait_for()
     open_review(page, video)
     table = [first or second for first, second in action_table()]
     assert len(table) > 50
@@ -394,7 +397,7 @@ def test_many_are_chosen_and_decided_at_once(page, site, numbers):
     open_review(page, video)
     for _ in range(3):
         press_action(page, "Shift+ArrowDown")
-    wait_for(page, "() => document.querySelector('.chosen strong')?.innerText === '4 chosen'")
+    wait_for(page, "() => document.querySelector('.row.chosen strong')?.innerText === '4 chosen'")
     press_action(page, "KeyS")
     site.wait(lambda: states(site, video)[:5] == ["review_skipped"] * 4 + ["pending_review"], "four decisions")
     rows = page.locator(".clip-row")
@@ -470,6 +473,7 @@ def test_the_list_shows_only_clips_that_look_like_one(page, site, looks):
     def starts() -> list[int]:
         return [int(row) for row in page.locator(".clip-row .clip-text strong").all_inner_texts()]
 
+    assert page.locator("[data-action=mute]").is_disabled(), "it has no sound"
     assert starts() == [0, 40, 80, 120, 160, 200, 210]
     # A clip between two small pictures shows its own, and not that of the clip before.
     assert page.locator(".clip-row img.tile").count() == 1

@@ -3,7 +3,7 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { render } from "preact";
 import { call, Problem, type Session } from "./api";
-import { resume } from "./decisions";
+import { resume, waiting } from "./decisions";
 import { listenToKeys } from "./keys";
 import { listen } from "./live";
 import { Do } from "./parts/bits";
@@ -16,6 +16,7 @@ import { Search } from "./pages/search";
 import { Submit } from "./pages/submit";
 import { VideoPage } from "./pages/video";
 import { board, link, needsToken, route, session, setTheme, theme, type PageName } from "./store";
+import { many } from "./words";
 import "./style.css";
 
 const NAV: [PageName, string][] = [
@@ -85,7 +86,8 @@ function App() {
       </header>
       {link.value === "lost" ? (
         <p class="banner offline" role="alert">
-          The review service does not answer. What you decide now is kept and sent as soon as it is back.
+          The review service does not answer. What you decide now is kept and sent as soon as it is back
+          {waiting.value.length ? `: ${many(waiting.value.length, "decision")} so far` : ""}.
         </p>
       ) : null}
       <main id="main" tabIndex={-1} class={`at-${page}`}>

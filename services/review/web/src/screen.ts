@@ -16,6 +16,8 @@ export const playerState = signal<Omit<State, "frame" | "target"> | null>(null);
 /** How pictures come, once there is something to play. */
 export const mode = computed(() => playerState.value?.mode ?? null);
 export const frame = signal(-1);
+/** Whether a picture is on the screen; unlike its number this changes seldom. */
+export const hasPicture = computed(() => frame.value >= 0);
 export const playing = signal(false);
 /** Counts up when bytes have come, so that the bar of loaded ranges is drawn again. */
 export const loaded = signal(0);

@@ -65,6 +65,12 @@ export function onlyLike(clip: Clip): void {
   else alike.value = { clip, scores: new Map([[clip.id, 1]]) };
 }
 
+/** How well the pictures of one clip are found in another, on average. A black beginning alone makes two clips nothing like alike. */
+function foundIn(some: Look[], others: Look[]): number {
+  const best = some.map((one) => Math.max(...others.map((other) => likeness(one, other))));
+  return best.reduce((sum, each) => sum + each, 0) / best.length;
+}
+
 const AT_ONCE = 6;
 let comparing = false;
 
@@ -80,7 +86,7 @@ async function compare(): Promise<void> {
       const compared = await Promise.all(
         next.map(async (other) => {
           const looks = await remembered(other, found);
-          return [other.id, Math.max(...model.flatMap((one) => looks.map((look) => likeness(one, look))))] as const;
+          return [other.id, Math.min(foundIn(model, looks), foundIn(looks, model))] as const;
         }),
       );
       if (alike.peek()?.clip === clip) alike.value = { clip, scores: new Map([...scores, ...compared]) };

@@ -97,7 +97,7 @@ function VideoRow({ video }: { video: VideoSummary }) {
   return (
     <li>
       <a class="video-row" data-row href={total ? `#/review/${video.id}` : `#/video/${video.id}`}>
-        {video.frames ? <img class="tile" loading="lazy" decoding="async" alt="" src={stillUrl(video.duplicate_of ?? video.id, Math.floor(video.frames / 3), 90)} /> : <span class="tile blank" />}
+        {video.frames ? <img class="tile" loading="lazy" decoding="async" alt="" src={stillUrl(video.duplicate_of ?? video.id, Math.floor(video.frames / 3), 90)} /> : <span class="tile" />}
         <span class="grow">
           <strong class="title">{video.title || "Untitled"}</strong>
           <span class="faint">

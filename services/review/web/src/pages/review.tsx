@@ -6,7 +6,7 @@ import { decided } from "../decisions";
 import { ClipList } from "../parts/cliplist";
 import { Badge, Bar, Do, Empty, Loading, NoVideo, Trouble } from "../parts/bits";
 import { Timeline } from "../parts/timeline";
-import { frame, mount, player, playerState, playing } from "../screen";
+import { frame, hasPicture, mount, player, playerState, playing } from "../screen";
 import { board, boardProblem, clips, current, marks, media, openClip, openVideo, route, session, undecided } from "../store";
 import { many, perSecond, timecode } from "../words";
 
@@ -75,9 +75,10 @@ function Stage() {
     <div class={`stage ${clip ? `is-${clip.state}` : ""}`}>
       {state?.mode === "stills" ? <Degraded /> : null}
       <div class="picture">
-        <canvas ref={canvas} role="img" aria-label={`The picture of frame ${frame.value}`} onClick={() => player?.toggle()} />
+        <canvas ref={canvas} role="img" aria-label="The picture of the frame whose number stands below" onClick={() => player?.toggle()} />
         <video ref={video} hidden playsInline tabIndex={-1} aria-hidden="true" />
         {media.value === null ? <p class="notice faint">The review copy is not ready yet; the picture appears by itself.</p> : null}
+        {media.value && !hasPicture.value && !state?.error ? <p class="notice late faint">The first picture is on its way…</p> : null}
         {state?.stalled ? <p class="notice">Waiting for data…</p> : null}
         {state?.error ? (
           <p class="notice bad" role="alert">
@@ -106,6 +107,7 @@ function Transport() {
   const clip = current.value;
   const rate = perSecond(board.value?.video.rate ?? null);
   const at = frame.value;
+  const hasSound = media.value !== null && media.value.audio !== null;
   const inClip = clip ? at - clip.start_frame + 1 : 0;
   return (
     <div class="transport" role="toolbar" aria-label="Playing">
@@ -135,7 +137,7 @@ function Transport() {
           Loop
         </Do>
         <Do id="check-cut">Cut</Do>
-        <Do id="mute" pressed={!(state?.muted ?? false)}>
+        <Do id="mute" pressed={hasSound && !(state?.muted ?? false)} disabled={!hasSound}>
           Sound
         </Do>
         <Do id="fullscreen">Full</Do>

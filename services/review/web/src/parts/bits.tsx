@@ -97,11 +97,12 @@ export function Trouble({ error, again }: { error: Error; again: () => void }) {
 
 /** The small picture of a clip out of the sprite sheets; an exact still where they have none that was taken in it. */
 export function Tile({ media, clip }: { media: Media | null; clip: Clip }) {
-  const map = media?.sprite_map;
+  if (!media) return <div class="tile" aria-hidden="true" />;
+  const map = media.sprite_map;
   const frame = middle(clip);
   const tile = map?.tiles ? tileOf(map, frame, clip.start_frame, clip.end_frame) : null;
   if (!map || tile === null) return <img class="tile" loading="lazy" decoding="async" alt="" src={stillUrl(clip.video_id, frame, 90)} />;
-  const { url, column, row, rows } = placeOf(media!, map, tile);
+  const { url, column, row, rows } = placeOf(media, map, tile);
   const share = (at: number, of: number) => (of > 1 ? (at / (of - 1)) * 100 : 0);
   return (
     <div

@@ -99,15 +99,6 @@ export function ClipList() {
           </Do>
           <Do id="history">History</Do>
         </div>
-        {alike.value ? <Alike /> : null}
-        {selected.value.size ? (
-          <div class="row chosen" role="status">
-            <strong>{selected.value.size} chosen</strong>
-            <Do id="merge-chosen">Merge</Do>
-            <Do id="group">Group</Do>
-            <Do id="choose-none">None</Do>
-          </div>
-        ) : null}
       </div>
       <div
         ref={box}
@@ -126,6 +117,16 @@ export function ClipList() {
         </div>
         {all.length ? null : <p class="faint pad">No clip passes this filter.</p>}
       </div>
+      {/* Below the rows, so that none moves away from under the pointer. */}
+      {alike.value ? <Alike /> : null}
+      {selected.value.size ? (
+        <div class="row chosen" role="status">
+          <strong>{selected.value.size} chosen</strong>
+          <Do id="merge-chosen">Merge</Do>
+          <Do id="group">Group</Do>
+          <Do id="choose-none">None</Do>
+        </div>
+      ) : null}
     </section>
   );
 }
@@ -172,11 +173,17 @@ function Row({ clip, at, onClick, onTick }: { clip: Clip; at: number; onClick: (
       <span class="clip-text">
         <span>
           <strong>{clip.start_frame.toLocaleString("en")}</strong>–{(clip.end_frame - 1).toLocaleString("en")}
-          {clip.grouped_with.length ? <span class="tag">group</span> : null}
+          {clip.grouped_with.length ? (
+            <span title="Grouped with other clips">
+              {" "}
+              <span aria-hidden="true">◫</span>
+              <span class="hidden-label">grouped</span>
+            </span>
+          ) : null}
           {clip.note ? <span title={clip.note}> ✎</span> : null}
         </span>
         <span class="faint">
-          {lasts(clip)} · {alike.value ? `${Math.round((alike.value.scores.get(clip.id) ?? 0) * 100)} % alike` : <Certainty clip={clip} />}
+          {lasts(clip)} · {alike.value ? <span title="How alike it looks">≈ {Math.round((alike.value.scores.get(clip.id) ?? 0) * 100)} %</span> : <Certainty clip={clip} />}
         </span>
       </span>
       <Badge state={clip.state} />

@@ -4,9 +4,9 @@ import { useSignal, useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { ACTIONS, type Action } from "../actions";
-import { past, undo, waiting } from "../decisions";
+import { past, undo } from "../decisions";
 import { assign, holderOf, isChanged, keysOf, pressed, resetKeys, spelt } from "../keys";
-import { dropToast, link, overlay, question, route, toasts, videoEdits, type Toast } from "../store";
+import { dropToast, overlay, question, route, toasts, videoEdits, type Toast } from "../store";
 import { ago, many } from "../words";
 
 export function Toasts() {
@@ -22,9 +22,6 @@ export function Toasts() {
   });
   return (
     <div class="toasts" role="status" aria-live="polite">
-      {waiting.value.length && link.value === "lost" ? (
-        <div class="toast bad">{many(waiting.value.length, "decision")} wait for the service; they are kept and sent by themselves.</div>
-      ) : null}
       {toasts.value.map((toast) => (
         <One key={toast.id} toast={toast} now={now.value} />
       ))}
