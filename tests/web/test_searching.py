@@ -83,7 +83,7 @@ def test_clips_are_found_by_words_by_likeness_and_by_a_picture(page, site, found
     for how in ("drop", "paste"):
         page.goto("/#/queue")
         page.goto("/#/search")
-        wait_for(page, "() => !document.querySelector('.card')")
+        wait_for(page, "() => document.querySelector('input[type=search]') && !document.querySelector('.card')")
         still = page.request.get(f"/api/videos/{video}/frames/100.jpg").body()
         page.evaluate(GIVE, [how, base64.b64encode(still).decode()])
         wait_for(

@@ -1,7 +1,7 @@
 // Finds delivered clips by words, by a picture, by likeness, and groups of near duplicates.
 
 import { batch, signal, useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { call, query, stillUrl } from "../api";
 import { Badge, Empty, Loading, Trouble } from "../parts/bits";
 import { go, route, tell } from "../store";
@@ -91,8 +91,8 @@ export function Search() {
     if (twins) return { what: "near duplicates", path: "/api/search/duplicates" };
     return q ? { what: `for “${q}”`, path: `/api/search${query({ q })}` } : null;
   }, [q, like, twins, picture.value]);
-  useEffect(() => {
-    // Another address asks for something else than the picture.
+  useLayoutEffect(() => {
+    // Another address asks for something else than the picture. Before the page is painted: one given to it then is kept.
     picture.value = null;
   }, [q, like, twins]);
   useEffect(() => {
@@ -104,7 +104,7 @@ export function Search() {
     if (!file) return tell("There is no picture in that; use a JPEG, PNG or WebP file.");
     picture.value = file;
   };
-  useEffect(() => {
+  useLayoutEffect(() => {
     const paste = (event: ClipboardEvent) => {
       // Words are pasted into their field as ever.
       if (event.clipboardData?.files.length) byPicture(event.clipboardData.files);
