@@ -96,8 +96,9 @@ def load_model(spec: ModelSpec, compute: Compute) -> EmbeddingModel:
         raise ModelUnavailable("torch is not installed; install Heaters with its embed extra and retry.") from error
     torch.set_num_threads(compute.threads)
     torch.manual_seed(0)
-    # Some operations of a graphics card have no deterministic form; a warning is better than no vector.
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Some operations of a graphics card have no deterministic form; a warning is better than no vector. The function that
+    # is named after it, use_deterministic_algorithms, also imports the compiler: more than a second more.
+    torch.set_deterministic_debug_mode("warn")
     try:
         torch.empty(1, device=compute.device)
     except (RuntimeError, AssertionError) as error:

@@ -27,7 +27,7 @@ from services.ingest.addresses import check_url, forbidden
 from services.ingest.captions import READABLE, to_vtt
 from services.ingest.domain import chosen_languages, tidy_language, tidy_title
 from services.ingest.network import ForbiddenConnectionError, Guard
-from services.ingest.refusals import by_availability, classify
+from services.ingest.refusals import ListFound, by_availability, classify, over_limits
 from services.ingest.settings import Settings
 from services.media.captions import MAX_CAPTION_BYTES
 
@@ -101,20 +101,6 @@ class Caption:
     language: str
     automatic: bool
     vtt: bytes
-
-
-class ListFound(Permanent):
-    """The address leads to several videos: ``urls`` are theirs, at most one more than asked for."""
-
-    code = "ingest.playlist"
-
-    def __init__(self, title: str, urls: Sequence[str]) -> None:
-        super().__init__(
-            f"The address leads to a list of videos ({title!r}). Submit the address of each video by itself, or allow lists "
-            "(HEATERS_INGEST_MAX_ENTRIES)."
-        )
-        self.title = title
-        self.urls = tuple(urls)
 
 
 class Page:
@@ -403,14 +389,6 @@ def _refuse_unshown(info: Mapping[str, Any]) -> None:
         raise Permanent("It has not been shown yet; submit it again afterwards.", code="ingest.premiere")
     if info.get("is_live") or status in {"is_live", "post_live"}:
         raise Permanent("It is still being broadcast; submit the recording once it has ended.", code="ingest.live")
-
-
-def over_limits(what: str) -> Permanent:
-    """The refusal of a source that is too long or too large."""
-    return Permanent(
-        f"{what}. Submit a shorter or smaller one, or raise the HEATERS_INGEST_MAX_… settings.",
-        code="ingest.over_limits",
-    )
 
 
 @contextmanager

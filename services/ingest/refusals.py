@@ -1,4 +1,4 @@
-"""What a failed download means, as stable codes: from yt-dlp's sentences and HTTP's status numbers. Pure.
+"""What a failed or refused download means, as stable codes: from yt-dlp's sentences and HTTP's status numbers. Pure.
 
 The sentences are other people's and change; a code, once published, does not. What no rule knows is called
 ``ingest.download_failed`` and tried again.
@@ -7,7 +7,7 @@ The sentences are other people's and change; a code, once published, does not. W
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from contracts.errors import HeatersError, Permanent, Transient
@@ -217,3 +217,25 @@ def _plain(message: str) -> str:
     text = re.sub(r"^ERROR:\s*", "", text.strip())
     text = re.split(r"; please report this issue|\s*\(caused by|\s*Use --|\s*See  ?https?://", text, maxsplit=1)[0]
     return " ".join(text.split())[:500].rstrip(". ") or "no reason given"
+
+
+def over_limits(what: str) -> Permanent:
+    """The refusal of a source that is too long or too large."""
+    return Permanent(
+        f"{what}. Submit a shorter or smaller one, or raise the HEATERS_INGEST_MAX_… settings.",
+        code="ingest.over_limits",
+    )
+
+
+class ListFound(Permanent):
+    """The address leads to several videos: ``urls`` are theirs, at most one more than asked for."""
+
+    code = "ingest.playlist"
+
+    def __init__(self, title: str, urls: Sequence[str]) -> None:
+        super().__init__(
+            f"The address leads to a list of videos ({title!r}). Submit the address of each video by itself, or allow lists "
+            "(HEATERS_INGEST_MAX_ENTRIES)."
+        )
+        self.title = title
+        self.urls = tuple(urls)

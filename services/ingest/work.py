@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from contracts.errors import HeatersError, Permanent, Transient
@@ -40,14 +40,17 @@ from services.ingest.domain import (
     tidy_title,
     title_of_source,
 )
-from services.ingest.download import ListFound, Page, Stream, opened_page, over_limits
 from services.ingest.hosts import host_of, let_rest, turn_at
 from services.ingest.network import Guard, guarded
+from services.ingest.refusals import ListFound, over_limits
 from services.ingest.settings import Settings
 from services.media.captions import write_vtt
 from services.media.merge import merge, normalise
 from services.media.probe import Probe, ProbeLimits, probe
 from services.media.subtitles import read_subtitles
+
+if TYPE_CHECKING:
+    from services.ingest.download import Page, Stream
 
 CHUNK = 8 << 20
 
@@ -260,6 +263,9 @@ def _try(
     before: _Trial | None = None,
 ) -> _Trial:
     """One attempt with one choice of formats, as far as it goes."""
+    # Here, because importing yt-dlp takes a fifth of a second, and files that are in the store already have no use for it.
+    from services.ingest.download import opened_page
+
     trial = _Trial(Attempt(method))
     try:
         with (

@@ -22,8 +22,8 @@ from tests.support.media_files import FIXTURES, unique
 GOOD = sorted(
     path for path in FIXTURES.iterdir() if path.suffix in {".mp4", ".webm", ".ts"} and "corrupt" not in path.name
 )
-SHORT = {"bbb_vp9_opus", "exo_av1_aac_1080x720", "exo_vp9_odd_161x121", "psd_counter_1080p10_30frames"}
-"""Three codecs, with sound and without, of even and odd sizes, in seconds; the others are taken under ``--full``."""
+SHORT = {"bbb_vp9_opus", "exo_av1_aac_1080x720", "exo_vp9_odd_161x121"}
+"""Two codecs, with sound and without, of even and odd sizes, in seconds; the others are taken under ``--full``."""
 ALL_AT_ONCE = pytest.mark.timeout(900)
 """Whichever test comes first waits for every video."""
 
