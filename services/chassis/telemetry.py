@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -23,6 +23,8 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from sqlalchemy import text
+
+from contracts.envelope import without_nul
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -34,8 +36,10 @@ FLUSH_SECONDS = 1.0
 
 _INSERT = text("""
     INSERT INTO telemetry.span (trace_id, span_id, parent_id, links, service, name, kind, started_at, ended_at, status, attributes)
-    VALUES (:trace_id, :span_id, :parent_id, cast(:links AS jsonb), :service, :name, :kind, :started_at, :ended_at, :status,
-        cast(:attributes AS jsonb))
+    SELECT trace_id, span_id, parent_id, links, :service, name, kind, to_timestamp(started_at), to_timestamp(ended_at), status,
+        attributes
+    FROM jsonb_to_recordset(cast(:spans AS jsonb)) AS told (trace_id text, span_id text, parent_id text, links jsonb,
+        name text, kind text, started_at double precision, ended_at double precision, status text, attributes jsonb)
     ON CONFLICT (trace_id, span_id) DO NOTHING
 """)
 
@@ -74,13 +78,15 @@ class Telemetry:
     _provider: TracerProvider
 
     async def flush(self, engine: AsyncEngine) -> None:
-        """Writes the finished spans: one transaction."""
+        """Writes the finished spans: one statement, so that a second's spans do not hold up whoever waits for an answer."""
         spans = [self._keep.finished.popleft() for _ in range(len(self._keep.finished))]
         if not spans:
             return
         try:
             async with engine.begin() as connection:
-                await connection.execute(_INSERT, [_row(self.service, span) for span in spans])
+                told = json.dumps([_row(span) for span in spans], default=str)
+                values = {"service": self.service, "spans": without_nul(told.encode()).decode()}
+                await connection.execute(_INSERT, values)
         except BaseException:
             self._keep.finished.extendleft(reversed(spans))
             raise
@@ -222,7 +228,7 @@ def _plain(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _row(service: str, finished: ReadableSpan) -> dict[str, Any]:
+def _row(finished: ReadableSpan) -> dict[str, Any]:
     context = finished.get_span_context()
     assert context is not None  # noqa: S101 - a span that ended has a context.
     links: Sequence[Link] = finished.links
@@ -230,16 +236,15 @@ def _row(service: str, finished: ReadableSpan) -> dict[str, Any]:
         "trace_id": f"{context.trace_id:032x}",
         "span_id": f"{context.span_id:016x}",
         "parent_id": f"{finished.parent.span_id:016x}" if finished.parent else None,
-        "links": json.dumps(
-            [{"trace_id": f"{link.context.trace_id:032x}", "span_id": f"{link.context.span_id:016x}"} for link in links]
-        ),
-        "service": service,
+        "links": [
+            {"trace_id": f"{link.context.trace_id:032x}", "span_id": f"{link.context.span_id:016x}"} for link in links
+        ],
         "name": finished.name,
         "kind": finished.kind.name.lower(),
-        "started_at": datetime.fromtimestamp((finished.start_time or 0) / 1e9, UTC),
-        "ended_at": datetime.fromtimestamp((finished.end_time or 0) / 1e9, UTC),
+        "started_at": (finished.start_time or 0) / 1e9,
+        "ended_at": (finished.end_time or 0) / 1e9,
         "status": finished.status.status_code.name.lower(),
-        "attributes": json.dumps({**(finished.attributes or {}), **_failure(finished)}, default=str),
+        "attributes": {**(finished.attributes or {}), **_failure(finished)},
     }
 
 

@@ -46,7 +46,7 @@ from services.review.domain.edits import (
     kind_of,
     targets_of,
 )
-from services.review.domain.marks import Refused
+from services.review.domain.marks import Refused, unknown
 from services.review.domain.policy import UNTITLED
 from services.review.handlers import open_clip_trace
 from services.review.projection import ClipRow, Logged, fold_clips
@@ -130,7 +130,7 @@ async def edit_the_rest(
             code="review.rest_changed",
         )
     if not waiting:
-        raise Refused("No clip of this video waits for a decision.", code="review.nothing_left")
+        raise Refused("No clip of this video waits for a decision; look at those decided.", code="review.nothing_left")
     rows = await _with_groups(ledger, locked, await store.load_clips(ledger.session, video_id, waiting))
     body = {
         "command": kind.value,
@@ -153,7 +153,7 @@ async def redo_edit(
     """
     found = await store.find_edit(ledger.session, edit_id)
     if found is None:
-        raise Refused(f"There is no edit {edit_id}.", code="review.unknown_edit")
+        raise unknown("edit", edit_id)
     if found.kind == EditKind.UNDO.value:
         raise Refused("An undo is not redone; undo the edit that it brought back.", code="review.undo_is_final")
     command = RedoEdit(edit_id, told(found.command))
@@ -200,7 +200,7 @@ def told(body: Mapping[str, Any]) -> Direct:
         case EditKind.NOTE:
             return NoteClips(targets, body["note"])
         case EditKind.UNDO:
-            raise Refused("An undo is no edit of clips.", code="review.undo_is_final")
+            raise Refused("An undo is no edit of clips; undo an edit by its own address.", code="review.undo_is_final")
 
 
 async def undo_edit(ledger: Ledger, edit_id: UUID, *, by: str) -> Edited:
@@ -211,7 +211,7 @@ async def undo_edit(ledger: Ledger, edit_id: UUID, *, by: str) -> Edited:
     """
     found = await store.find_edit(ledger.session, edit_id)
     if found is None:
-        raise Refused(f"There is no edit {edit_id}.", code="review.unknown_edit")
+        raise unknown("edit", edit_id)
     video, edit, rows = await store.open_board(ledger.session, found.video_id, found.clips, edit_id=edit_id)
     locked = _known(video, found.video_id)
     edit = edit or found
@@ -237,7 +237,7 @@ async def undo_edit(ledger: Ledger, edit_id: UUID, *, by: str) -> Edited:
 
 def _known(video: LockedVideo | None, video_id: UUID) -> LockedVideo:
     if video is None:
-        raise Refused(f"There is no video {video_id}.", code="review.unknown_video")
+        raise unknown("video", video_id)
     return video
 
 

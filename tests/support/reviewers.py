@@ -11,10 +11,12 @@ import random
 import sys
 import time
 from collections import defaultdict
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import psycopg
 from sqlalchemy import text
 
 from contracts.envelope import derived_id
@@ -91,11 +93,20 @@ async def fill(engine, clips: int) -> None:
 
 
 class Stopwatch:
-    """Milliseconds inside the service, by kind of request: until it has answered, without waiting for the request's body."""
+    """Milliseconds inside the service, by kind of request: until it has answered, without waiting for the request's body.
+
+    ``own`` are the same without the waits for the database.
+    """
 
     def __init__(self, app) -> None:
         self._app = app
         self.times = defaultdict(list)
+        self.own = defaultdict(list)
+
+    def clear(self) -> None:
+        """Forgets what was measured."""
+        self.times.clear()
+        self.own.clear()
 
     async def __call__(self, scope, receive, send) -> None:
         begun = time.perf_counter()
@@ -108,9 +119,56 @@ class Stopwatch:
             waited += time.perf_counter() - since
             return message
 
-        await self._app(scope, received, send)
+        waits = []
+        token = _waits.set(waits)
+        try:
+            await self._app(scope, received, send)
+        finally:
+            _waits.reset(token)
         if kind := scope["type"] == "http" and kind_of(scope["method"], scope["path"]):
-            self.times[kind].append((time.perf_counter() - begun - waited) * 1000)
+            took = time.perf_counter() - begun - waited
+            self.times[kind].append(took * 1000)
+            self.own[kind].append((took - sum(waits)) * 1000)
+
+
+_waits: ContextVar[list[float] | None] = ContextVar("waits", default=None)
+
+
+@contextlib.contextmanager
+def database_watched():
+    """Has every request's waits for the database noted."""
+    wait = psycopg.AsyncConnection.wait
+
+    async def timed(self, *arguments, **named):
+        begun = time.perf_counter()
+        try:
+            return await wait(self, *arguments, **named)
+        finally:
+            if (waits := _waits.get()) is not None:
+                waits.append(time.perf_counter() - begun)
+
+    psycopg.AsyncConnection.wait = timed
+    try:
+        yield
+    finally:
+        psycopg.AsyncConnection.wait = wait
+
+
+async def bare_commits(engine, *, seconds: float, rate: float) -> list[float]:
+    """Milliseconds of a changed row and its commit and nothing else, so many times a second at random moments."""
+    chance, taken = random.Random(1), []
+    async with engine.connect() as connection:
+        await connection.execute(text("CREATE TABLE IF NOT EXISTS bare_commit AS SELECT 0 AS times"))
+        await connection.commit()
+        for _ in range(int(seconds * rate)):
+            await asyncio.sleep(chance.expovariate(rate))
+            begun = time.perf_counter()
+            await connection.execute(text("UPDATE bare_commit SET times = times + 1"))
+            await connection.commit()
+            taken.append((time.perf_counter() - begun) * 1000)
+        await connection.execute(text("DROP TABLE bare_commit"))
+        await connection.commit()
+    return taken
 
 
 def kind_of(method: str, path: str) -> str:
@@ -138,17 +196,18 @@ async def watched_service(settings):
     runtime = open_runtime(replace(STAGE, http=timed), settings)
     stop = asyncio.Event()
     listening = health.bind(settings, has_api=True)
-    async with health.serve(runtime, listening):
-        # As the service does when it has started: the collector does not look through the libraries again.
-        gc.collect()
-        gc.freeze()
-        loops = asyncio.create_task(run_loops(runtime, stop))
-        try:
-            yield runtime, watches[0], f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            stop.set()
-            await loops
-            gc.unfreeze()
+    with database_watched():
+        async with health.serve(runtime, listening):
+            # As the service does when it has started: the collector does not look through the libraries again.
+            gc.collect()
+            gc.freeze()
+            loops = asyncio.create_task(run_loops(runtime, stop))
+            try:
+                yield runtime, watches[0], f"http://127.0.0.1:{listening.getsockname()[1]}"
+            finally:
+                stop.set()
+                await loops
+                gc.unfreeze()
 
 
 async def review_for(address: str, *, reviewers: int, seconds: float, rate: float) -> dict:

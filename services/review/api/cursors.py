@@ -5,17 +5,25 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from services.review.domain.marks import Refused
+
+RowT = TypeVar("RowT", bound=Mapping[Any, Any])
 
 
 def spell(values: Sequence[object]) -> str:
     """A cursor for a place in an ordering."""
     return base64.urlsafe_b64encode(json.dumps([str(value) for value in values]).encode()).decode().rstrip("=")
+
+
+def page(rows: Sequence[RowT], limit: int, *columns: str) -> tuple[Sequence[RowT], str | None]:
+    """The rows of a page, of which one more was read than it shows, and the cursor of the next page if there is one."""
+    shown = rows[:limit]
+    return shown, spell([shown[-1][column] for column in columns]) if len(rows) > limit else None
 
 
 def read(cursor: str | None, *kinds: Callable[[str], Any]) -> list[Any] | None:
@@ -68,7 +76,7 @@ def position(spelt: str | None) -> tuple[int, int] | None:
         return None
     first, _, second = spelt.partition("-")
     if not (first.isdecimal() and second.isdecimal() and len(first) < 19 and len(second) < 19):
-        raise Refused(f"{spelt[:50]!r} is no position of the log.", code="review.bad_cursor")
+        raise Refused(f"{spelt[:50]!r} is no position of the log; begin without one.", code="review.bad_cursor")
     return int(first), int(second)
 
 

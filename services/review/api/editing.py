@@ -36,7 +36,7 @@ from services.review.api.shapes import (
     UndoBody,
 )
 from services.review.domain.edits import EditKind
-from services.review.domain.marks import Refused
+from services.review.domain.marks import Refused, unknown
 from services.review.editing import Edited, edit_the_rest, make_edit, redo_edit, told, undo_edit
 
 if TYPE_CHECKING:
@@ -93,15 +93,16 @@ def add_editing(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
     @app.post("/api/videos/{video_id}/edits", tags=["editing"], responses=CONFLICT)
     async def make(video_id: UUID, body: EditBody, who: Who) -> EditResult:
         """Edits clips of one video. Refused as a whole, with the clips' present state, if a version is stale."""
+        spelt = body.spelt()
         return await edit(
             f"edit {body.command}",
             lambda ledger: make_edit(
                 ledger,
                 video_id,
-                body.told(),
+                told(spelt),
                 by=who.name_for(body.by),
                 window=window,
-                body=body.spelt(),
+                body=spelt,
                 idempotency_key=body.idempotency_key,
             ),
             body.clips,
@@ -157,7 +158,7 @@ def add_editing(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
     async def _edit_part(video_id: UUID | None, clips: Sequence[Seen], body: BatchBody, by: str) -> EditResult:
         named = [clip.id for clip in clips]
         if video_id is None:
-            raise EditConflict(Refused(f"There is no clip {named[0]}.", code="review.unknown_clip"), [])
+            raise EditConflict(unknown("clip", named[0]), [])
         spelt = body.spelt(clips)
         return await edit(
             f"edit {body.command}",

@@ -160,7 +160,9 @@ def add_media(app: FastAPI, runtime: Runtime) -> None:
             proxied = await views.proxied_of(ledger.session, video_id)
         index = await asyncio.to_thread(indexes.of, proxied.index)
         if frame >= len(index):
-            raise Refused(f"The video has the frames 0 to {len(index) - 1}.", code="review.unknown_frame")
+            raise Refused(
+                f"The video has the frames 0 to {len(index) - 1}; ask for one of them.", code="review.unknown_frame"
+            )
         digest = hashlib.sha256(f"{proxied.proxy.sha256} {frame} {height}".encode()).hexdigest()
         headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=300"}
         if if_none_match and f'"{digest}"' in if_none_match:
@@ -268,7 +270,9 @@ def add_media(app: FastAPI, runtime: Runtime) -> None:
             ):
                 if file_name == name:
                     return RedirectResponse(signed(stored).url, status_code=307)
-        raise Refused(f"Clip {clip_id} has no such delivered file.", code="review.unknown_file")
+        raise Refused(
+            f"Clip {clip_id} has no such delivered file; its manifest lists those it has.", code="review.unknown_file"
+        )
 
     @app.head("/api/media/{token}", include_in_schema=False)
     @app.get("/api/media/{token}", tags=["media"], response_class=StreamingResponse)

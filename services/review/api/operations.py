@@ -186,10 +186,7 @@ def add_operations(app: FastAPI, runtime: Runtime) -> None:
         before = (place[0], place[1]) if place else (datetime.max.replace(tzinfo=runtime.clock().tzinfo), UUID(int=0))
         async with runtime.transaction() as ledger:
             rows = await operations.failed(ledger.session, before, limit + 1)
-        shown = rows[:limit]
-        following = None
-        if len(rows) > limit:
-            following = cursors.spell((shown[-1]["finished_at"].isoformat(), shown[-1]["work_id"]))
+        shown, following = cursors.page(rows, limit, "finished_at", "work_id")
         return FailurePage(failures=[_failure(row) for row in shown], next=following)
 
     async def change(service: str, work_id: UUID, state: Literal["waiting", "cancelled"]) -> WorkState:
@@ -260,7 +257,10 @@ def add_operations(app: FastAPI, runtime: Runtime) -> None:
         async with traced(runtime, f"dead letter {state}") as ledger:
             letter = await views.dead_letter_of(ledger.session, letter_id, lock=True)
             if letter.state != "open":
-                raise Refused(f"That dead letter was {letter.state} already.", code="review.dead_letter_closed")
+                raise Refused(
+                    f"That dead letter was {letter.state} already; there is nothing left to do.",
+                    code="review.dead_letter_closed",
+                )
             if state == "replayed":
                 await _replay(runtime, letter)
             await views.close_dead_letter(ledger.session, letter_id, state, by, ledger.now)

@@ -156,11 +156,8 @@ def add_sessions(app: FastAPI, runtime: Runtime, door: Doorkeeper) -> None:
         async with runtime.transaction() as ledger:
             found = await ledger.session.execute(text(_AUDIT), {"before": before, "limit": limit + 1})
             rows = found.mappings().all()
-        shown = rows[:limit]
-        return AuditPage(
-            entries=[AuditEntry(**row) for row in shown],
-            next=cursors.spell([shown[-1]["seq"]]) if len(rows) > limit else None,
-        )
+        shown, following = cursors.page(rows, limit, "seq")
+        return AuditPage(entries=[AuditEntry(**row) for row in shown], next=following)
 
 
 def no_session() -> JSONResponse:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from contracts.values import MAX_FRAMES, Deliverable, Options, Source, Tag, Title
 from services.review.domain.clip import ClipState
-from services.review.domain.edits import MAX_NOTE, MAX_TAGS, Direct
+from services.review.domain.edits import MAX_NOTE, MAX_TAGS
 from services.review.domain.video import VideoState
-from services.review.editing import MOST_CLIPS, told
+from services.review.editing import MOST_CLIPS
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -236,10 +236,6 @@ class EditBody(Body):
         """The edit as the history keeps it: what was asked, without who asked."""
         found: dict[str, Any] = json.loads(self.model_dump_json(exclude_none=True, exclude={"by", "idempotency_key"}))
         return found
-
-    def told(self) -> Direct:
-        """The command that the body spells."""
-        return told(self.spelt())
 
 
 class RestBody(Body):

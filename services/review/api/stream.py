@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.15
-GATHER_SECONDS = 0.025
+GATHER_SECONDS = 0.1
 """The least time between two looks, so that edits that come thick are told together."""
 HEARTBEAT_SECONDS = 15.0
 PAGE = 500

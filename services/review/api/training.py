@@ -134,7 +134,9 @@ def add_training(app: FastAPI, runtime: Runtime) -> None:
             return Response(await _index(shards), media_type="application/vnd.apache.parquet", headers=headers)
         shard = next((shard for shard in shards if shard.name == name), None)
         if shard is None:
-            raise Refused(f"The set has {len(shards)} shards and no {name}.", code="training.unknown_shard")
+            raise Refused(
+                f"The set has {len(shards)} shards and no {name}; its layout names them.", code="training.unknown_shard"
+            )
         # Read in threads, a piece at a time.
         return StreamingResponse(
             training.pack(shard, runtime.objects.get_range), media_type="application/x-tar", headers=headers

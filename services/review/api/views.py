@@ -41,7 +41,7 @@ from services.review.api.shapes import (
 )
 from services.review.domain import clip
 from services.review.domain.clip import ClipState
-from services.review.domain.marks import Refused
+from services.review.domain.marks import Refused, unknown
 from services.review.domain.video import VideoState
 from services.review.editing import Edited
 
@@ -149,8 +149,7 @@ async def video_page(
         conditions.append("(video.created_at, video.id) < (:at, :id)")
         values |= {"at": after[0], "id": after[1]}
     (rows,) = await run_together(session, Step(text(_VIDEOS % " AND ".join(conditions)), [values]))
-    shown = rows[:limit]
-    following = cursors.spell((shown[-1]["created_at"].isoformat(), shown[-1]["id"])) if len(rows) > limit else None
+    shown, following = cursors.page(rows, limit, "created_at", "id")
     return VideoPage(videos=await _summaries(session, now, shown), next=following)
 
 
@@ -158,7 +157,7 @@ async def video_of(session: AsyncSession, now: datetime, video_id: UUID, *, supe
     """A video with its clips; a duplicate with its original's. Raises ``Refused`` if there is none."""
     row = (await session.execute(_VIDEO, {"id": video_id})).mappings().first()
     if row is None:
-        raise Refused(f"There is no video {video_id}.", code="review.unknown_video")
+        raise unknown("video", video_id)
     (summary,) = await _summaries(session, now, [row])
     where = "video_id = :id" if superseded else "video_id = :id AND occupies"
     query = text(_CLIPS % (where, "start_frame, id"))
@@ -224,20 +223,15 @@ async def clip_page(
     else:
         query = _CLIPS % (where, ordering)
     rows, _ = await run_together(session, Step(text(_WITH_VIDEO % (query, ordering)), [values]), COMMIT)
-    shown = rows[:limit]
-    following = cursors.spell([_place(shown[-1][name]) for name in names]) if len(rows) > limit else None
+    shown, following = cursors.page(rows, limit, *names)
     return ClipPage(clips=[_clip(row, row["title"], row["rate"]) for row in shown], next=following)
-
-
-def _place(value: Any) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 async def clip_of(session: AsyncSession, clip_id: UUID) -> ClipOut:
     """A clip. Raises ``Refused`` if there is none."""
     row = (await session.execute(_CLIP, {"id": clip_id})).mappings().first()
     if row is None:
-        raise Refused(f"There is no clip {clip_id}.", code="review.unknown_clip")
+        raise unknown("clip", clip_id)
     (clip,) = await _named(session, [row])
     return clip
 
@@ -277,8 +271,7 @@ async def delivered_page(session: AsyncSession, limit: int, cursor: str | None) 
         where += " AND (changed_at, id) < (:at, :id)"
         values |= {"at": after[0], "id": after[1]}
     rows = (await session.execute(text(_CLIPS % (where, "changed_at DESC, id DESC")), values)).mappings().all()
-    shown = rows[:limit]
-    following = cursors.spell((shown[-1]["changed_at"].isoformat(), shown[-1]["id"])) if len(rows) > limit else None
+    shown, following = cursors.page(rows, limit, "changed_at", "id")
     return ClipPage(clips=await _named(session, shown), next=following)
 
 
@@ -295,14 +288,13 @@ async def edits_of(
     values: dict[str, Any] = {"limit": limit + 1, "video": video_id, "clip": clip_id}
     table, about = ("clip", clip_id) if clip_id else ("video", video_id)
     if (await session.execute(text(f"SELECT FROM {table} WHERE id = :id"), {"id": about})).first() is None:
-        raise Refused(f"There is no {table} {about}.", code=f"review.unknown_{table}")
+        raise unknown(table, about)
     where = _EDITS_OF_CLIP if clip_id else "video_id = :video"
     if after := cursors.read(cursor, cursors.moment, cursors.identifier):
         where += " AND (made_at < :at OR made_at = :at AND id > :id)"
         values |= {"at": after[0], "id": after[1]}
     rows = (await session.execute(text(_EDITS % where), values)).mappings().all()
-    shown = rows[:limit]
-    following = cursors.spell((shown[-1]["made_at"].isoformat(), shown[-1]["id"])) if len(rows) > limit else None
+    shown, following = cursors.page(rows, limit, "made_at", "id")
     return EditPage(edits=[EditOut(**row) for row in shown], next=following)
 
 
@@ -310,7 +302,7 @@ async def edit_of(session: AsyncSession, edit_id: UUID) -> EditOut:
     """An edit. Raises ``Refused`` if there is none."""
     row = (await session.execute(_EDIT, {"id": edit_id})).mappings().first()
     if row is None:
-        raise Refused(f"There is no edit {edit_id}.", code="review.unknown_edit")
+        raise unknown("edit", edit_id)
     return EditOut(**row)
 
 
@@ -349,7 +341,7 @@ async def proxied_of(session: AsyncSession, video_id: UUID) -> VideoProxied:
     """What there is to play of a video. Raises ``Refused`` if there is no such video, or nothing yet."""
     row = (await session.execute(_PROXIED, {"id": video_id})).mappings().first()
     if row is None:
-        raise Refused(f"There is no video {video_id}.", code="review.unknown_video")
+        raise unknown("video", video_id)
     if row["proxied"] is None:
         raise Refused("The video's review media do not exist yet; ask again later.", code="review.no_media")
     return VideoProxied.model_validate(row["proxied"])
@@ -384,8 +376,7 @@ async def dead_letter_page(session: AsyncSession, state: str | None, limit: int,
         conditions.append("(recorded_at, id) < (:at, :id)")
         values |= {"at": after[0], "id": after[1]}
     rows = (await session.execute(text(_LETTERS % " AND ".join(conditions)), values)).mappings().all()
-    shown = rows[:limit]
-    following = cursors.spell((shown[-1]["recorded_at"].isoformat(), shown[-1]["id"])) if len(rows) > limit else None
+    shown, following = cursors.page(rows, limit, "recorded_at", "id")
     return DeadLetterPage(dead_letters=[DeadLetterOut(**row) for row in shown], next=following)
 
 
@@ -394,7 +385,7 @@ async def dead_letter_of(session: AsyncSession, letter_id: UUID, *, lock: bool =
     query = text(_LETTER + (" FOR UPDATE" if lock else ""))
     row = (await session.execute(query, {"id": letter_id})).mappings().first()
     if row is None:
-        raise Refused(f"There is no dead letter {letter_id}.", code="review.unknown_dead_letter")
+        raise unknown("dead letter", letter_id)
     values = dict(row)
     key, value = values.pop("key"), values.pop("value")
     return DeadLetterDetail(**values, key_base64=_spell(key), value_base64=_spell(value), text=_as_text(value))

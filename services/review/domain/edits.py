@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from contracts.events.base import ClipEvent
@@ -41,6 +41,8 @@ from services.review.domain.video import clip_id_of
 MAX_TAGS = 100
 MAX_NOTE = 4_000
 """Characters."""
+
+EventT = TypeVar("EventT", bound=ClipEvent)
 
 Board = Mapping[UUID, clip.Facts]
 """The clips of one video that a command may touch, by id."""
@@ -307,16 +309,7 @@ def _approve(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
 def _skip(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
     fresh = [facts for facts in chosen if status(facts) is not ClipState.REVIEW_SKIPPED]
     _all_pending(fresh)
-    events = tuple(
-        ClipSkipped(
-            video_id=facts.video_id,
-            clip_id=facts.clip_id,
-            edit_id=context.edit_id,
-            version=facts.version + 1,
-            by=context.by,
-        )
-        for facts in fresh
-    )
+    events = tuple(_told(ClipSkipped, facts, context) for facts in fresh)
     return Decided(events) if events else Unchanged.ALREADY_SKIPPED
 
 
@@ -326,16 +319,7 @@ def _archive(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
     for facts in fresh:
         if status(facts) is ClipState.SUPERSEDED:
             raise _refusal(facts)
-    events = tuple(
-        ClipArchived(
-            video_id=facts.video_id,
-            clip_id=facts.clip_id,
-            edit_id=context.edit_id,
-            version=facts.version + 1,
-            by=context.by,
-        )
-        for facts in fresh
-    )
+    events = tuple(_told(ClipArchived, facts, context) for facts in fresh)
     return Decided(events) if events else Unchanged.ALREADY_ARCHIVED
 
 
@@ -352,7 +336,7 @@ def _group(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
     return Decided(
         (
             *(_approval(facts, context) for facts in fresh),
-            *(_grouping(facts, members, context) for facts in chosen),
+            *(_told(ClipGrouped, facts, context, group=members) for facts in chosen),
         )
     )
 
@@ -372,9 +356,9 @@ def _ungroup(board: Board, chosen: list[clip.Facts], context: Context) -> Decide
             facts = board[member]
             if member in leaving or not stays:
                 others = rest if member in leaving else ()
-                events.append(_leaving(facts, others, context))
+                events.append(_told(ClipUngrouped, facts, context, group=others))
             else:
-                events.append(_grouping(facts, rest, context))
+                events.append(_told(ClipGrouped, facts, context, group=rest))
     return Decided(tuple(events))
 
 
@@ -388,7 +372,7 @@ def _split(facts: clip.Facts, at: int, context: Context) -> Decided | Unchanged:
         )
     parts = (FrameRange(start=frames.start, end=at), FrameRange(start=at, end=frames.end))
     children = tuple(_child(facts, part, "split", (facts,), context) for part in parts)
-    return Decided((_superseded(facts, children, context), *children, *_inherited(facts.note, children, context)))
+    return Decided((_replaced(facts, children, context), *children, *_inherited(facts.note, children, context)))
 
 
 def _merge(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
@@ -413,7 +397,7 @@ def _merge(chosen: list[clip.Facts], context: Context) -> Decided | Unchanged:
             code="review.note_too_long",
         )
     heirs = _inherited(note, (child,), context)
-    return Decided((*(_superseded(facts, (child,), context) for facts in row), child, *heirs))
+    return Decided((*(_replaced(facts, (child,), context) for facts in row), child, *heirs))
 
 
 def _trim(facts: clip.Facts, frames: FrameRange, context: Context) -> Decided | Unchanged:
@@ -438,7 +422,7 @@ def _trim(facts: clip.Facts, frames: FrameRange, context: Context) -> Decided | 
         for child in aside
     )
     heirs = _inherited(facts.note, (kept, *aside), context)
-    return Decided((_superseded(facts, (kept, *aside), context), kept, *aside, *skips, *heirs))
+    return Decided((_replaced(facts, (kept, *aside), context), kept, *aside, *skips, *heirs))
 
 
 def _inherited(note: str, children: Iterable[ClipCreated], context: Context) -> tuple[ClipNoted, ...]:
@@ -467,7 +451,7 @@ def _tag(chosen: list[clip.Facts], command: TagClips, context: Context) -> Decid
         if len(tags) > MAX_TAGS:
             raise _too_many_tags()
         if tags != facts.tags:
-            events.append(_tagging(facts, tags, context))
+            events.append(_told(ClipTagged, facts, context, tags=tags))
     return Decided(tuple(events)) if events else Unchanged.SAME_TAGS
 
 
@@ -475,32 +459,8 @@ def _note(chosen: list[clip.Facts], note: str, context: Context) -> Decided | Un
     _all_there(chosen)
     if len(note) > MAX_NOTE:
         raise Refused(f"A note has at most {MAX_NOTE} characters; shorten it.", code="review.note_too_long")
-    events = tuple(_noting(facts, note, context) for facts in chosen if facts.note != note.strip())
+    events = tuple(_told(ClipNoted, facts, context, note=note) for facts in chosen if facts.note != note.strip())
     return Decided(events) if events else Unchanged.SAME_NOTE
-
-
-def _tagging(facts: clip.Facts, tags: tuple[Tag, ...], context: Context, undoes: UUID | None = None) -> ClipTagged:
-    return ClipTagged(
-        video_id=facts.video_id,
-        clip_id=facts.clip_id,
-        edit_id=context.edit_id,
-        version=facts.version + 1,
-        by=context.by,
-        tags=tags,
-        undoes=undoes,
-    )
-
-
-def _noting(facts: clip.Facts, note: str, context: Context, undoes: UUID | None = None) -> ClipNoted:
-    return ClipNoted(
-        video_id=facts.video_id,
-        clip_id=facts.clip_id,
-        edit_id=context.edit_id,
-        version=facts.version + 1,
-        by=context.by,
-        note=note,
-        undoes=undoes,
-    )
 
 
 def _too_many_tags() -> Refused:
@@ -587,17 +547,7 @@ def _undo(board: Board, command: UndoEdit, context: Context) -> Decided | Unchan
     parents = tuple(facts.clip_id for facts in sorted(replaced, key=lambda facts: facts.frames.start))
     return Decided(
         (
-            *(
-                ClipSuperseded(
-                    video_id=facts.video_id,
-                    clip_id=facts.clip_id,
-                    edit_id=context.edit_id,
-                    version=facts.version + 1,
-                    by=context.by,
-                    children=parents,
-                )
-                for facts in news
-            ),
+            *(_told(ClipSuperseded, facts, context, children=parents) for facts in news),
             *(event for facts in olds for event in _withdrawals(facts, command, context)),
         )
     )
@@ -618,9 +568,9 @@ def _take_annotation_back(touched: list[clip.Facts], command: UndoEdit, context:
             raise _refusal(facts)
         before = clip.withdrawn(facts, facts.version + 1, command.edit_id)
         events.append(
-            _tagging(facts, before.tags, context, command.edit_id)
+            _told(ClipTagged, facts, context, tags=before.tags, undoes=command.edit_id)
             if verb is Verb.TAG
-            else _noting(facts, before.note, context, command.edit_id)
+            else _told(ClipNoted, facts, context, note=before.note, undoes=command.edit_id)
         )
     return Decided(tuple(events))
 
@@ -631,38 +581,13 @@ def _edited_since(facts: clip.Facts, last: UUID | None) -> Refused:
 
 def _withdrawals(facts: clip.Facts, command: UndoEdit, context: Context) -> Iterable[ClipEditUndone]:
     """One event for each thing the edit did to the clip: a group's approval is taken back as an approval too."""
-    done: list[Literal["approve", "skip", "archive", "group", "ungroup", "split", "merge", "trim"]] = []
     for decision in facts.decisions:
-        if decision.edit_id != command.edit_id:
+        if decision.edit_id != command.edit_id or decision.verb in clip.ANNOTATIONS:
             continue
-        match decision.verb, command.kind:
-            case Verb.SUPERSEDE, EditKind.MERGE:
-                done.append("merge")
-            case Verb.SUPERSEDE, EditKind.TRIM:
-                done.append("trim")
-            case Verb.SUPERSEDE, _:
-                done.append("split")
-            case Verb.APPROVE, _:
-                done.append("approve")
-            case Verb.SKIP, _:
-                done.append("skip")
-            case Verb.ARCHIVE, _:
-                done.append("archive")
-            case ((Verb.TAG | Verb.NOTE), _):
-                continue
-            case _, EditKind.UNGROUP:
-                done.append("ungroup")
-            case _:
-                done.append("group")
-    for undone in done:
-        yield ClipEditUndone(
-            video_id=facts.video_id,
-            clip_id=facts.clip_id,
-            edit_id=command.edit_id,
-            version=facts.version + 1,
-            by=context.by,
-            undone=undone,
-        )
+        is_verdict = decision.verb in (Verb.APPROVE, Verb.SKIP, Verb.ARCHIVE)
+        undone = decision.verb.value if is_verdict else command.kind.value
+        taken_back = replace(context, edit_id=command.edit_id)
+        yield _told(ClipEditUndone, facts, taken_back, undone=undone)
 
 
 def _replaced_by(facts: clip.Facts, edit_id: UUID) -> tuple[UUID, ...]:
@@ -702,12 +627,10 @@ def _refusal(facts: clip.Facts) -> Refused:
 
 
 def _approval(facts: clip.Facts, context: Context) -> ClipApproved:
-    return ClipApproved(
-        video_id=facts.video_id,
-        clip_id=facts.clip_id,
-        edit_id=context.edit_id,
-        version=facts.version + 1,
-        by=context.by,
+    return _told(
+        ClipApproved,
+        facts,
+        context,
         frames=facts.frames,
         title=context.title,
         tags=facts.tags,
@@ -715,37 +638,20 @@ def _approval(facts: clip.Facts, context: Context) -> ClipApproved:
     )
 
 
-def _grouping(facts: clip.Facts, members: tuple[UUID, ...], context: Context) -> ClipGrouped:
-    return ClipGrouped(
-        video_id=facts.video_id,
-        clip_id=facts.clip_id,
-        edit_id=context.edit_id,
-        version=facts.version + 1,
-        by=context.by,
-        group=members,
-    )
+def _replaced(facts: clip.Facts, children: tuple[ClipCreated, ...], context: Context) -> ClipSuperseded:
+    return _told(ClipSuperseded, facts, context, children=tuple(child.clip_id for child in children))
 
 
-def _leaving(facts: clip.Facts, others: tuple[UUID, ...], context: Context) -> ClipUngrouped:
-    return ClipUngrouped(
-        video_id=facts.video_id,
-        clip_id=facts.clip_id,
-        edit_id=context.edit_id,
-        version=facts.version + 1,
-        by=context.by,
-        group=others,
-    )
-
-
-def _superseded(facts: clip.Facts, children: tuple[ClipCreated, ...], context: Context) -> ClipSuperseded:
-    return ClipSuperseded(
-        video_id=facts.video_id,
-        clip_id=facts.clip_id,
-        edit_id=context.edit_id,
-        version=facts.version + 1,
-        by=context.by,
-        children=tuple(child.clip_id for child in children),
-    )
+def _told(kind: type[EventT], facts: clip.Facts, context: Context, **more: Any) -> EventT:
+    """What this edit does to a clip, which makes it the next version."""
+    common = {
+        "video_id": facts.video_id,
+        "clip_id": facts.clip_id,
+        "edit_id": context.edit_id,
+        "version": facts.version + 1,
+        "by": context.by,
+    }
+    return kind(**common, **more)
 
 
 def _child(

@@ -21,6 +21,14 @@ class Refused(Permanent):
     code = "review.refused"
 
 
+def unknown(what: str, which: object) -> Refused:
+    """Nothing of that kind goes by that id."""
+    return Refused(
+        f"There is no {what} {which}; look it up in the list of {what}s.",
+        code=f"review.unknown_{what.replace(' ', '_')}",
+    )
+
+
 class NoOp(StrEnum):
     """Why an event moved nothing."""
 
