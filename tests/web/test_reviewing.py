@@ -327,9 +327,13 @@ def test_the_tools_work_by_key_and_by_pointer(page, site, numbers, how):
     page.keyboard.press("Enter")
     site.wait(lambda: set(clips_of(site, video)[0]["tags"]) >= {"sky", "bird"}, "the tags")
     do("note")
-    page.locator("dialog input").fill("Mind the wing")
+    note = "Mind the wing, which blurs. " * 12
+    stage = page.locator(".stage").bounding_box()
+    page.locator("dialog input").fill(note)
     page.keyboard.press("Enter")
-    site.wait(lambda: clips_of(site, video)[0]["note"] == "Mind the wing", "the note")
+    site.wait(lambda: clips_of(site, video)[0]["note"] == note.strip(), "the note")
+    page.wait_for_selector(".facts .note")
+    assert page.locator(".stage").bounding_box() == stage, "the picture keeps its size"
     do("skip")
     bounds(100, 150)
     do("approve-rest")

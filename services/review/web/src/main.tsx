@@ -118,7 +118,7 @@ function SignIn() {
       >
         <label>
           Token
-          <input type="password" autocomplete="current-password" required value={token.value} onInput={(event) => (token.value = event.currentTarget.value)} />
+          <input ref={(input) => input?.focus()} type="password" autocomplete="current-password" required value={token.value} onInput={(event) => (token.value = event.currentTarget.value)} />
         </label>
         <button type="submit" class="primary">
           Sign in

@@ -43,7 +43,7 @@ export function Review() {
         <Empty title={video.error ? video.error.message : "There is nothing to review yet."}>
           {video.error ? (
             <p>
-              Code {video.error.code}. Operations can <a href="#/ops">try it again</a>.
+              Code {video.error.code}. Operations can <a href="#/ops/failures">try it again</a>.
             </p>
           ) : (
             <p>Clips appear here by themselves as soon as scenes are found.</p>
@@ -239,8 +239,8 @@ function Verdicts() {
                 {tag}
               </span>
             ))}
-            {clip.note ? <span class="note">{clip.note}</span> : null}
-            {clip.error ? <span class="bad"> {clip.error.message}</span> : null}
+            {clip.note ? <span class="note" title={clip.note}>{clip.note}</span> : null}
+            {clip.error ? <span class="bad" title={clip.error.message}> {clip.error.message}</span> : null}
           </span>
         ) : null}
         <span class="faint">

@@ -38,6 +38,8 @@ interface Asked {
 }
 
 const LIMIT = 40;
+/** The first question after a rest waits for the model; the service gives up a little earlier than this, and says why. */
+const PATIENCE_MS = 75_000;
 const FILTERS = ["tag", "state", "min_seconds", "max_seconds", "since", "until", "video_id"];
 
 /** The filters of an address as the service takes them: whole days of where the page is. */
@@ -70,7 +72,7 @@ export function Search() {
     error.value = null;
     const path = `${asked.path}${asked.path.includes("?") ? "&" : "?"}${query({ ...filtersOf(search), limit: LIMIT, cursor: before?.next }).slice(1)}`;
     const how = asked.picture ? { method: "POST", body: asked.picture, headers: { "content-type": asked.picture.type } } : {};
-    const [found, problem] = await call<Answer>(path, how).then(
+    const [found, problem] = await call<Answer>(path, { ...how, within: PATIENCE_MS }).then(
       (found) => [found, null] as const,
       (reason: Error) => [null, reason] as const,
     );
@@ -163,7 +165,7 @@ export function Search() {
       </form>
       {found?.advice ? <p class="banner">{found.advice}</p> : null}
       {found?.notice ? <p class="banner">{found.notice}</p> : null}
-      {busy.value && !found ? <Loading what="matches" /> : null}
+      {busy.value && !found ? <Loading what="matches; the first question after a rest takes longest" /> : null}
       {error.value ? <Trouble error={error.value} again={() => asked && void run(asked, found ?? undefined)} /> : null}
       {!busy.value && !error.value && !found ? (
         <Empty title="Find delivered clips.">

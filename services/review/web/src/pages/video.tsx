@@ -45,7 +45,7 @@ export function VideoPage() {
       </div>
       {video.error ? (
         <p class="bad" role="alert">
-          {video.error.message} <code>{video.error.code}</code> <a href="#/ops">Operations can try it again.</a>
+          {video.error.message} <code>{video.error.code}</code> <a href="#/ops/failures">Operations can try it again.</a>
         </p>
       ) : null}
       {video.progress.map((told) => (
@@ -97,9 +97,7 @@ export function VideoPage() {
           ))}
         </ul>
       ) : (
-        <Empty title="No clips yet.">
-          <p>They appear by themselves as soon as scenes are found.</p>
-        </Empty>
+        <Empty title={video.error ? "There are no clips." : "No clips yet."}>{video.error ? null : <p>They appear by themselves as soon as scenes are found.</p>}</Empty>
       )}
       {clips.value.length > SHOWN ? <p class="faint">The first {SHOWN} of {clips.value.length}; the review page shows them all.</p> : null}
       <h2>History</h2>

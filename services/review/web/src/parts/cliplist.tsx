@@ -183,7 +183,7 @@ function Row({ clip, at, onClick, onTick }: { clip: Clip; at: number; onClick: (
           {clip.note ? <span title={clip.note}> ✎</span> : null}
         </span>
         <span class="faint">
-          {lasts(clip)} · {alike.value ? <span title="How alike it looks">≈ {Math.round((alike.value.scores.get(clip.id) ?? 0) * 100)} %</span> : <Certainty clip={clip} />}
+          {lasts(clip)} · {alike.value ? <span title="How alike it looks">{Math.round((alike.value.scores.get(clip.id) ?? 0) * 100)} %</span> : <Certainty clip={clip} />}
         </span>
       </span>
       <Badge state={clip.state} />
