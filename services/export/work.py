@@ -348,6 +348,7 @@ class _Bundle:
         self._index = index
         self._rendered = rendered
         self._unreadable = unreadable
+        self._sidecars = tuple(_facts_of(sidecar) for sidecar in rendered.sidecars)
 
     def publish(self, desk: Desk) -> ExportResult:
         """Checks every rendition, then stores each bundle, its manifest last.
@@ -452,7 +453,7 @@ class _Bundle:
             else None,
             sound_holes=tuple(self._stretch(start, end) for start, end in rendered.silent),
             expected_sidecars=_expected_sidecars(sound=rendition.sound is not None),
-            sidecars=tuple(_facts_of(sidecar) for sidecar in rendered.sidecars),
+            sidecars=self._sidecars,
             unreadable_captions=self._unreadable,
         )
 

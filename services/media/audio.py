@@ -31,6 +31,8 @@ from services.media.scheduling import wait_turns
 from services.media.sound import tangible
 from services.media.timebase import nearest
 
+_MEASURED_AT_ONCE = 16
+"""Encoder's frames: one by one, each of their thousand samples would cost more to ask for than to measure."""
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
@@ -163,6 +165,7 @@ class SoundChain:
             fade_milliseconds=encoding.fade_milliseconds,
         )
         self._meter = SoundMeter(self._form.sample_rate, self._form.channels, limits=limits)
+        self._unmeasured: list[NDArray[np.float32]] = []
         self._loudness = LoudnessMeter(self._form.sample_rate, self._form.layout, encoding.sample_format)
 
     def _open(self, output: OutputContainer, encoding: AudioEncoding) -> AudioStream:
@@ -187,6 +190,7 @@ class SoundChain:
         """Ends the sound; returns the last packets."""
         packets = [packet for frame in self._graph.finish() for packet in self._encode(frame)]
         packets.extend(self.stream.encode(None))
+        self._measure()
         if self._made != self._form.samples:
             raise EncodingFailed(
                 f"The sound came out {self._made} samples long instead of {self._form.samples}. "
@@ -201,12 +205,19 @@ class SoundChain:
         return replace(found, gain=self._gain)
 
     def _encode(self, frame: AudioFrame) -> list[Packet[Stream]]:
-        self._meter.add(as_float(frame))
+        self._unmeasured.append(as_float(frame))
+        if len(self._unmeasured) == _MEASURED_AT_ONCE:
+            self._measure()
         self._loudness.add(frame)
         frame.pts = self._made
         frame.time_base = Fraction(1, self._form.sample_rate)
         self._made += frame.samples
         return list(self.stream.encode(frame))
+
+    def _measure(self) -> None:
+        if self._unmeasured:
+            self._meter.add(np.concatenate(self._unmeasured, axis=1))
+            self._unmeasured.clear()
 
 
 class LoudnessMeter:

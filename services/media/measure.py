@@ -93,14 +93,15 @@ class PictureMeter:
         self._limits = limits or PictureLimits()
         self._time_of = time_of
         low, high = (0, 255) if full_range else (16, 235)
-        self._threshold = low + self._limits.black_pixel * (high - low)
+        # Whole numbers, as the samples are: compared with a fraction, every one of them would be converted first.
+        self._threshold = np.uint8(math.floor(low + self._limits.black_pixel * (high - low)))
         self._still = self._limits.frozen_difference * (high - low)
         self._frames = 0
         self._black: list[FrameRange] = []
         self._frozen: list[FrameRange] = []
         self._black_from: int | None = None
         self._frozen_from: int | None = None
-        self._reference: NDArray[np.int16] | None = None
+        self._reference: Plane | None = None
         self._next: int | None = None
 
     def add(self, number: int, luma: Plane) -> bool:
@@ -112,11 +113,10 @@ class PictureMeter:
             self._black_from = number
         elif not black:
             self._close_black(number)
-        picture = luma.astype(np.int16)
         # The reference is the first picture of the stretch, so that a slow drift is no freeze.
-        if self._reference is None or float(np.abs(picture - self._reference).mean()) > self._still:
+        if self._reference is None or _distance(luma, self._reference) > self._still:
             self._close_frozen(number)
-            self._reference = picture
+            self._reference = luma.copy()
             self._frozen_from = number
         return black
 
@@ -139,6 +139,11 @@ class PictureMeter:
             return
         if self._time_of(end) - self._time_of(start) >= self._limits.frozen_seconds:
             self._frozen.append(FrameRange(start=start, end=end))
+
+
+def _distance(one: Plane, other: Plane) -> float:
+    """The mean difference of two planes' samples."""
+    return int((np.maximum(one, other) - np.minimum(one, other)).sum(dtype=np.uint64)) / one.size
 
 
 class SoundMeter:

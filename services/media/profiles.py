@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 from contracts.errors import Permanent
 from contracts.values import ProfileName, Value
 
-RENDER_VERSION = 7
+RENDER_VERSION = 8
 """Raised whenever rendering makes other bytes of the same input, profile and library versions."""
 
 SCHEMA_VERSION = 1

@@ -72,6 +72,9 @@ class PictureChain:
         self._graph = self._build(first)
         self.purpose: Hashable = None
         """Whose frames may follow after the last; nobody's if it is None."""
+        wide = standard and not keeps_hdr and is_wide(first)
+        self.lasting = wide or size[0] * size[1] <= _LASTING_PIXELS
+        """Whether it is worth its memory while nobody uses it."""
 
     def push(self, ordinal: int, frame: VideoFrame) -> Iterator[tuple[int, VideoFrame]]:
         """Takes a frame; gives the frames that came out, each with its ordinal."""
@@ -155,7 +158,8 @@ class PictureChain:
 class Chains:
     """Picture chains that the clips of a batch hand on to each other.
 
-    Setting one up takes as long as several frames do, and for HDR, whose table of colours is computed, some seconds.
+    Setting one up takes as long as several frames do, and for HDR, whose table of colours is computed, some seconds. A chain
+    keeps what its last pictures lay in, which of large ones is more than that is worth.
     """
 
     def __init__(self) -> None:
@@ -175,12 +179,13 @@ class Chains:
 
     def give(self, chain: PictureChain) -> None:
         """Takes a chain back, once nobody pushes into it."""
-        if chain.purpose is not None:
+        if chain.purpose is not None and chain.lasting:
             with self._lock:
                 self._idle[chain.purpose].append(chain)
 
 
 _TICK = Fraction(1, 1000)
+_LASTING_PIXELS = 1280 * 720
 _TURNS: dict[int, tuple[tuple[str, str], ...]] = {
     0: (),
     90: (("transpose", "cclock"),),

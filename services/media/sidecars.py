@@ -124,6 +124,14 @@ class Aside:
             standard=not self._wide,
         )
         self._large = self._chain(first, size=fitted(upright, POSTER_SIDE), pixel_format="rgb24", rotation=rotation)
+        # The table of colours that HDR needs is made for each chain: one for large pictures has to do.
+        self._thumbnail = (
+            None
+            if self._wide
+            else self._chain(
+                first, size=fitted(upright, THUMBNAIL_SIDE), pixel_format="rgb24", rotation=rotation, flags="area"
+            )
+        )
         model = self._shaped(self._large if self._wide else self._small, first)
         self._cell, self._sprite = (
             self._chain(model, size=fitted(upright, side), pixel_format="rgb24", flags="area")
@@ -142,6 +150,11 @@ class Aside:
     def _large_picture(self, frame: VideoFrame) -> Rgb:
         return self._marked(pixels(self._shaped(self._large, frame)))
 
+    def _thumbnail_of(self, frame: VideoFrame) -> Rgb:
+        if self._thumbnail is None:
+            return shrink(self._large_picture(frame), THUMBNAIL_SIDE).copy()
+        return self._marked(pixels(self._shaped(self._thumbnail, frame)).copy())
+
     def _marked(self, picture: Rgb) -> Rgb:
         return picture if self._watermark is None else marked(self._watermark, picture)
 
@@ -155,7 +168,7 @@ class Aside:
         if number in self._plan.sheet:
             self._cells.append((number, cell))
         if number in self._plan.thumbnails:
-            self._thumbnails.append((number, shrink(self._large_picture(frame), THUMBNAIL_SIDE).copy()))
+            self._thumbnails.append((number, self._thumbnail_of(frame)))
         score = -1.0 if black else interest(cell)
         if self._best is None or score > self._best[0]:
             # The frame alone is kept: of the candidates one becomes a large picture.
