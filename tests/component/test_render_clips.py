@@ -24,6 +24,7 @@ from services.media.frame_spool import FrameSpool
 from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, PROFILES, Profile
 from services.media.render import Budget, Cut, Rendered, render
 from services.media.rendition import frugal
+from services.media.shaping import Chains
 from services.media.stills import stills
 from tests.support.rendering import HEIGHT, RATE, WIDTH, burnt, decoded, footage_of, make_video, read_number
 
@@ -178,6 +179,14 @@ def test_the_encoders_of_ended_clips_are_freed(source: Path, tmp_path: Path, mon
         gc.enable()
     # The last clip's, and those of the ones that are being rendered meanwhile.
     assert max(alive) <= 2, alive
+
+
+@pytest.mark.parametrize(("size", "kept"), [((320, 180), True), ((1920, 1080), False)], ids=str)
+def test_chains_are_handed_on_but_for_those_of_large_pictures(size: tuple[int, int], *, kept: bool) -> None:
+    chains, frame = Chains(), av.VideoFrame(1920, 1080, "yuv420p")
+    first = chains.take(frame, size=size, pixel_format="yuv422p10le")
+    chains.give(first)
+    assert (chains.take(frame, size=size, pixel_format="yuv422p10le") is first) is kept
 
 
 def test_clicks_stay_with_their_flashes_within_a_millisecond(source: Path, tmp_path: Path) -> None:
