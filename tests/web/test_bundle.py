@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -38,3 +39,9 @@ def test_the_bundle_is_small_and_has_few_dependencies():
     assert packed <= LARGEST
     assert len(json.loads((WEB / "package.json").read_text())["dependencies"]) <= 3
     assert '"resolved"' not in (WEB / "package-lock.json").read_text()
+
+
+def test_the_player_knows_no_framework_and_no_page():
+    for path in (WEB / "src/player").glob("*.ts"):
+        sources = re.findall(r'from "([^"]+)"', path.read_text())
+        assert all(source.startswith("./") for source in sources), path.name
