@@ -72,7 +72,8 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 def without_nul(body: bytes) -> bytes:
     """A JSON text with every NUL character replaced: JSON may hold one, PostgreSQL's text may not."""
-    return _NUL.sub(rb"\1\\ufffd", body)
+    # To look for it this way first takes a hundredth of the time, and hardly any text holds one.
+    return _NUL.sub(rb"\1\\ufffd", body) if b"\\u0000" in body else body
 
 
 def to_kafka(
