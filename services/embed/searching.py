@@ -31,8 +31,9 @@ pass, in proportion to ``N / n``. Both were measured to cost the same near ``n =
 VECTORS_PER_CLIP = 4
 """A clip that passes the filters counts as so many vectors when it is decided whether to compare all."""
 MAX_CANDIDATES = 1_000
-EF_SEARCH = 400
-"""Least breadth of a search in the graph: recall was measured with it."""
+EF_SEARCH = 600
+"""Least breadth of a search in the graph. With 400 one query in twenty missed all that was near it in one of the indexes built
+over a million vectors."""
 MOST_PAIRS = 100_000
 """Pairs of near-duplicates looked at for one answer."""
 TEXT_FLOOR = 0.3
