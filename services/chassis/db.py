@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -100,13 +100,12 @@ async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[st
     assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101 - the engine's only driver.
     cursors = [driver.cursor(row_factory=dict_row) for _ in steps]
     try:
-        async with driver.pipeline() as pipeline:
-            with _gathered(pipeline):
-                for cursor, (statement, values) in zip(cursors, steps, strict=True):
-                    if len(values) == 1:
-                        await cursor.execute(_spelt(statement, connection.dialect), values[0])
-                    elif values:
-                        await cursor.executemany(_spelt(statement, connection.dialect), values)
+        async with driver.pipeline() as pipeline, _gathered(driver, pipeline):
+            for cursor, (statement, values) in zip(cursors, steps, strict=True):
+                if len(values) == 1:
+                    await cursor.execute(_spelt(statement, connection.dialect), values[0])
+                elif values:
+                    await cursor.executemany(_spelt(statement, connection.dialect), values)
         return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
     except psycopg.Error as error:
         if driver.closed:
@@ -115,8 +114,8 @@ async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[st
         raise failed from error
 
 
-@contextlib.contextmanager
-def _gathered(pipeline: psycopg.AsyncPipeline) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _gathered(driver: psycopg.AsyncConnection[Any], pipeline: psycopg.AsyncPipeline) -> AsyncIterator[None]:
     """Has the statements of a block sent together at its end.
 
     By itself the driver sends each of them as it comes, with a turn of the loop and a system call for each, and the server
@@ -128,10 +127,17 @@ def _gathered(pipeline: psycopg.AsyncPipeline) -> Iterator[None]:
         if len(pipeline.command_queue) > MOST_GATHERED:
             yield from send()
 
+    def begun() -> Generator[Any, Any, None]:
+        yield from ()
+
     pipeline._communicate_gen = later  # type: ignore[method-assign]  # noqa: SLF001 - as above.
     try:
+        # Once, for the driver takes a transaction for begun only when it has heard so.
+        await driver.wait(driver._start_query())  # noqa: SLF001 - as above.
+        driver._start_query = begun  # type: ignore[method-assign]  # noqa: SLF001 - as above.
         yield
     finally:
+        driver.__dict__.pop("_start_query", None)
         del pipeline._communicate_gen  # noqa: SLF001 - as above.
     while pipeline.command_queue:
         pipeline.command_queue.popleft()()

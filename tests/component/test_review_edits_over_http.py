@@ -234,6 +234,12 @@ async def test_connections_that_rested_while_the_server_ended_them_are_replaced_
 @pytest.mark.parametrize("statements", [MOST_GATHERED - 1, 5 * MOST_GATHERED])
 async def test_steps_that_are_sent_together_each_give_their_own_rows(review, statements):
     count = text("SELECT cast(:number AS int) AS number")
+    notices = []
+    heard = notices.append
     async with review.runtime.transaction() as ledger:
+        driver = (await (await ledger.session.connection()).get_raw_connection()).driver_connection
+        driver.add_notice_handler(heard)
         rows = await run_together(ledger.session, *(Step(count, [{"number": number}]) for number in range(statements)))
+        driver.remove_notice_handler(heard)
+    assert not notices
     assert [row["number"] for (row,) in rows] == list(range(statements))
