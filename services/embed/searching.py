@@ -1,7 +1,8 @@
 """Searches over the vectors and words of clips.
 
 Few vectors, whether the model has few or the filters leave few, are all compared, which is exact. Of many, the model's
-index gives candidates, scanned on until enough of them pass the filters, and the vectors themselves decide their order.
+index gives candidates, walked on until enough of them pass the filters, and the vectors themselves decide their order; if
+what passes lies so far from the query that the walk ends before, all are compared after all.
 A clip is as like a query as the nearest of its vectors. Clips that are hidden by a decision are never found.
 """
 
@@ -216,16 +217,21 @@ async def nearest(
         # what passes a filter can be a thousand times the work.
         walk = {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": str(EF_SEARCH)}
         await _set(session, walk | dict.fromkeys(_SLOW_WAYS, "off"))
-    ordered = "vector" if exact or kind is None else kind
     candidates = min(MAX_CANDIDATES, limit * CANDIDATES_PER_RESULT)
     while True:
+        ordered = "vector" if exact or kind is None else kind
         rows = await session.execute(
             text(_statement(model, conditions, ordered, len(query), candidates, limit, joined=not few)),
             values,
         )
         found = rows.all()
-        looked_at = found[0].looked_at if found else 0
-        if len(found) == limit or looked_at < candidates * len(query) or candidates == MAX_CANDIDATES:
+        is_short = (found[0].looked_at if found else 0) < candidates * len(query)
+        if is_short and not exact:
+            # What passes the filters lies far from the query: the walk ended before it met enough of it.
+            exact = True
+            await _set(session, dict.fromkeys(_SLOW_WAYS, "on"))
+            continue
+        if is_short or len(found) == limit or candidates == MAX_CANDIDATES:
             break
         candidates = min(MAX_CANDIDATES, 4 * candidates)
     if not exact:

@@ -362,6 +362,25 @@ async def test_vectors_come_back_bit_for_bit(runtime):
         assert [array("f", kept) for (kept,) in rows] == expected
 
 
+async def test_what_lies_far_from_the_query_is_found_behind_filters_all_the_same(runtime, monkeypatch):
+    """The walk ends before it meets what passes: then all are compared."""
+    monkeypatch.setattr(searching, "EVEN", 0)
+    monkeypatch.setattr(searching, "EF_SEARCH", 10)
+    near, far = np.eye(2, 16)
+    noise = np.random.default_rng(1).normal(scale=0.01, size=(160, 2, 16))
+    for clip, offsets in enumerate(noise, 1):
+        tagged = clip > 150
+        await record(runtime, order(clip, tags=("far",) if tagged else ()), (far if tagged else near) + offsets)
+    async with runtime.transaction() as ledger:
+        model = await store.current(ledger.session, "m")
+        await ledger.session.execute(text("ANALYZE"))
+        await ledger.session.execute(text("SET LOCAL hnsw.max_scan_tuples = 1"))
+        found = await searching.clips_like(
+            ledger.session, near.tolist(), model, limit=10, filters=searching.Filters(tags=("far",)), exact_rows=0
+        )
+    assert {match.clip_id.int for match in found} == set(range(151, 161))
+
+
 @pytest.fixture
 async def api(runtime):
     transport = httpx.ASGITransport(create_api(runtime), raise_app_exceptions=False)
