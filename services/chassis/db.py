@@ -5,10 +5,9 @@ One message, job or request is one transaction, committed at the edge that opene
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -82,9 +81,6 @@ class Step(NamedTuple):
     values: Sequence[Mapping[str, Any]]
 
 
-MOST_GATHERED = 50
-"""Statements that are sent in one go."""
-
 COMMIT = Step(text("COMMIT"), [{}])
 """The last step of a transaction that has nothing to do after it: its end then costs no round trip of its own."""
 
@@ -100,7 +96,7 @@ async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[st
     assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101 - the engine's only driver.
     cursors = [driver.cursor(row_factory=dict_row) for _ in steps]
     try:
-        async with driver.pipeline() as pipeline, _gathered(driver, pipeline):
+        async with driver.pipeline():
             for cursor, (statement, values) in zip(cursors, steps, strict=True):
                 if len(values) == 1:
                     await cursor.execute(_spelt(statement, connection.dialect), values[0])
@@ -112,35 +108,6 @@ async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[st
             await connection.invalidate(error)
         failed = DBAPIError.instance("", None, error, psycopg.Error, connection_invalidated=driver.closed)
         raise failed from error
-
-
-@contextlib.asynccontextmanager
-async def _gathered(driver: psycopg.AsyncConnection[Any], pipeline: psycopg.AsyncPipeline) -> AsyncIterator[None]:
-    """Has the statements of a block sent together at its end.
-
-    By itself the driver sends each of them as it comes, with a turn of the loop and a system call for each, and the server
-    wakes as often. Where many come it does so here too, so that others have their turns.
-    """
-    send = pipeline._communicate_gen  # noqa: SLF001 - it offers no other way.
-
-    def later() -> Generator[Any, Any, None]:
-        if len(pipeline.command_queue) > MOST_GATHERED:
-            yield from send()
-
-    def begun() -> Generator[Any, Any, None]:
-        yield from ()
-
-    pipeline._communicate_gen = later  # type: ignore[method-assign]  # noqa: SLF001 - as above.
-    try:
-        # Once, for the driver takes a transaction for begun only when it has heard so.
-        await driver.wait(driver._start_query())  # noqa: SLF001 - as above.
-        driver._start_query = begun  # type: ignore[method-assign]  # noqa: SLF001 - as above.
-        yield
-    finally:
-        driver.__dict__.pop("_start_query", None)
-        del pipeline._communicate_gen  # noqa: SLF001 - as above.
-    while pipeline.command_queue:
-        pipeline.command_queue.popleft()()
 
 
 @functools.cache
