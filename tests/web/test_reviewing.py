@@ -340,6 +340,29 @@ def test_the_tools_work_by_key_and_by_pointer(page, site, numbers, how):
     site.wait(lambda: states(site, video) == ["review_skipped", "review_skipped", *["review_approved"] * 4], "the rest")
 
 
+def test_a_frame_is_gone_to_by_its_number_by_steps_by_time_and_by_timecode(page, site, numbers):
+    video = site.video(numbers, [50, 100, 150, 200, 250], "Go to")
+    open_review(page, video)
+    places = {"120": 120, "+12": 132, "-82": 50, "0:02": 59, "0:06,5": 194, "00:00:03:10": 100}
+    for said, frame in places.items():
+        press_action(page, "Ctrl+KeyG")
+        page.locator("dialog input").fill(said)
+        page.keyboard.press("Enter")
+        wait_for(page, "frame => window.__player.state.frame === frame", frame)
+        assert page.evaluate(READ_NUMBER) == frame
+        wait_for(page, "frame => window.__player.in === 50 * Math.floor(frame / 50)", frame)
+    for said, answer in {
+        "noon": "“noon” is no place in a video",
+        "-101": "There is no frame -1",
+        "300": "the video has 0 to 299",
+    }.items():
+        press_action(page, "Ctrl+KeyG")
+        page.locator("dialog input").fill(said)
+        page.keyboard.press("Enter")
+        assert answer in page.locator(".toast.bad").last.inner_text()
+    assert page.evaluate("() => window.__player.state.frame") == 100
+
+
 def test_decisions_in_quick_succession_over_one_clip_all_count(page, site, numbers):
     video = site.video(numbers, [100, 200], "Quick succession")
     open_review(page, video)

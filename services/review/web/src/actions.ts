@@ -3,7 +3,7 @@
 import { batch } from "@preact/signals";
 import type { Clip } from "./api";
 import { decideRest, edit, redo, undo } from "./decisions";
-import { frame, player } from "./screen";
+import { frame, goTo, player } from "./screen";
 import { onlyLike } from "./similar";
 import {
   alike,
@@ -29,7 +29,7 @@ import {
   type Filter,
   type PageName,
 } from "./store";
-import { many } from "./words";
+import { frameMeant, many } from "./words";
 
 /** Where an action can be done: on the open clip, on the review page, on pages with a list, everywhere. */
 type Where = "clip" | "review" | "list" | "everywhere";
@@ -192,6 +192,7 @@ function askTags(): void {
     title: chosen.length === 1 ? "Tags of this clip" : `Tags of ${many(chosen.length, "clip")}`,
     label: "Tags, separated by commas",
     value: chosen.length === 1 ? known.join(", ") : "",
+    verb: "Save",
     done: (text) => {
       const wanted = [...new Set(text.split(",").map((tag) => tag.trim()).filter(Boolean))];
       const add = wanted.filter((tag) => !chosen.every((clip) => clip.tags.includes(tag)));
@@ -203,7 +204,25 @@ function askTags(): void {
 
 function askNote(): void {
   const clip = current.value!;
-  ask({ title: "Note on this clip", label: "Note", value: clip.note ?? "", done: (text) => void edit("note", [clip], { note: text.trim() }) });
+  ask({ title: "Note on this clip", label: "Note", value: clip.note ?? "", verb: "Save", done: (text) => void edit("note", [clip], { note: text.trim() }) });
+}
+
+function askFrame(): void {
+  const total = board.value!.video.frames ?? 0;
+  ask({
+    title: "Go to",
+    label: "A frame (120), frames on or back (+12), a time (1:02.5), a timecode (00:01:02:12)",
+    value: "",
+    verb: "Go",
+    done: (text) => {
+      const index = player?.index;
+      if (!index) return;
+      const to = frameMeant(text, frame.value, index.framesPerSecond, (seconds) => index.frameAt(seconds));
+      if (to === null) tell(`“${text}” is no place in a video; write 120, +12, 1:02.5 or 00:01:02:12.`, "bad");
+      else if (to < 0 || to >= total) tell(`There is no frame ${to.toLocaleString("en")}; the video has 0 to ${(total - 1).toLocaleString("en")}.`, "bad");
+      else goTo(to);
+    },
+  });
 }
 
 function checkCut(): void {
@@ -280,6 +299,7 @@ const TABLE: Row[] = [
   { id: "previous-second", title: "A second back", group: "Move", keys: ["Alt+ArrowLeft"], where: "clip", repeats: true, run: stepBy(() => -seconds(1)) },
   { id: "first-frame", title: "First frame of the clip", group: "Move", keys: ["Home"], where: "clip", run: () => (player?.pause(), player?.seek(current.value!.start_frame)) },
   { id: "last-frame", title: "Last frame of the clip", group: "Move", keys: ["End"], where: "clip", run: () => (player?.pause(), player?.seek(current.value!.end_frame - 1)) },
+  { id: "go-to", title: "Go to a frame, a time or a timecode…", group: "Move", keys: ["Ctrl+KeyG"], where: "clip", run: askFrame },
   { id: "next-clip", title: "Next clip", group: "Move", keys: ["ArrowDown", "KeyN"], where: "review", repeats: true, run: () => moveBy(1) },
   { id: "previous-clip", title: "Previous clip", group: "Move", keys: ["ArrowUp", "KeyP"], where: "review", repeats: true, run: () => moveBy(-1) },
   { id: "next-undecided", title: "Next undecided clip", group: "Move", keys: ["KeyU"], where: "review", run: () => advance(listed.value, new Set()) },

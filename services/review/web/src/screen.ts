@@ -3,7 +3,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { stillUrl, type Media } from "./api";
 import { Player, type Playable, type State } from "./player/player";
-import { board, clips, current, listed, media, renewMedia, route } from "./store";
+import { board, clips, current, listed, media, openClip, renewMedia, route } from "./store";
 
 declare global {
   interface Window {
@@ -37,6 +37,21 @@ function playable(owner: string, found: Media): Playable {
     audio: found.audio,
     still: (number) => stillUrl(owner, number),
   };
+}
+
+/** Shows a frame, wherever it lies. */
+export function lookAt(to: number): void {
+  if (player?.state.playing) player.pause();
+  void player?.seek(to);
+}
+
+/** Shows a frame, and opens the clip in which it lies. */
+export function goTo(to: number): void {
+  lookAt(to);
+  const under = clips.peek().find((other) => other.start_frame <= to && to < other.end_frame);
+  if (!under || under.id === current.peek()?.id) return;
+  openClip(under.id);
+  queueMicrotask(() => lookAt(to));
 }
 
 /** Puts a player on a canvas while the review page shows. The answer takes it off again. */

@@ -56,6 +56,8 @@ export interface Question {
   title: string;
   label: string;
   value: string;
+  /** What the button says. */
+  verb: string;
   done: (text: string) => void;
 }
 

@@ -44,6 +44,21 @@ export function timecode(frame: number, rate: number): string {
   return `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}:${two(frame % nominal)}`;
 }
 
+/**
+ * The frame that a person means, standing at a frame: its number (120), frames on or back (+12), a time (1:02.5), or a timecode as
+ * above (00:01:02:12). None if it is none of these.
+ */
+export function frameMeant(text: string, at: number, rate: number, frameAt: (seconds: number) => number): number | null {
+  const said = text.trim().replace(",", ".");
+  if (/^[+-]\d+$/.test(said)) return at + Number(said);
+  if (/^\d+$/.test(said)) return Number(said);
+  if (!/^(\d+:){1,3}\d+(\.\d+)?$/.test(said)) return null;
+  const parts = said.split(":").map(Number);
+  const frames = parts.length === 4 ? parts.pop()! : null;
+  const seconds = parts.reduce((sum, part) => sum * 60 + part, 0);
+  return frames === null ? frameAt(seconds) : Number.isInteger(frames) ? seconds * Math.max(1, Math.round(rate)) + frames : null;
+}
+
 export function length(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined) return "";
   if (seconds < 0.1) return `${Math.round(seconds * 1000)} ms`;

@@ -6,7 +6,7 @@ import { decided } from "../decisions";
 import { ClipList } from "../parts/cliplist";
 import { Badge, Bar, Do, Empty, Loading, NoVideo, Trouble } from "../parts/bits";
 import { Timeline } from "../parts/timeline";
-import { frame, hasPicture, mount, player, playerState, playing } from "../screen";
+import { frame, goTo, hasPicture, lookAt, mount, player, playerState, playing } from "../screen";
 import { board, boardProblem, clips, current, marks, media, openClip, openVideo, route, session, undecided } from "../store";
 import { many, perSecond, timecode } from "../words";
 
@@ -159,26 +159,15 @@ function Strips() {
   const total = board.value?.video.frames ?? 1;
   if (!clip) return null;
   const around = Math.max(4, Math.round((clip.end_frame - clip.start_frame) * 0.06));
-  const seek = (to: number) => {
-    if (player?.state.playing) player.pause();
-    void player?.seek(to);
-  };
   return (
     <div class="strips">
-      <Timeline kind="clip" label="This clip, by frame" from={Math.max(0, clip.start_frame - around)} to={Math.min(total, clip.end_frame + around)} onPick={seek} />
+      <Timeline kind="clip" label="This clip, by frame" from={Math.max(0, clip.start_frame - around)} to={Math.min(total, clip.end_frame + around)} onPick={lookAt} />
       <Timeline
         kind="video"
         label="The whole video, by frame"
         from={0}
         to={total}
-        onPick={(to, done) => {
-          seek(to);
-          const under = clips.value.find((other) => other.start_frame <= to && to < other.end_frame);
-          if (done && under && under.id !== current.value?.id) {
-            openClip(under.id);
-            queueMicrotask(() => seek(to));
-          }
-        }}
+        onPick={(to, done) => (done ? goTo(to) : lookAt(to))}
       />
     </div>
   );

@@ -295,7 +295,7 @@ function Ask() {
           <input data-first type="text" maxLength={1000} placeholder={asked.label} value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />
         </label>
         <button type="submit" class="primary">
-          Save
+          {asked.verb}
         </button>
       </form>
     </Dialog>
