@@ -139,6 +139,11 @@ class Ledger:
         )
         return len(result.all())
 
+    def until_ended(self, withdrawn: int) -> timedelta:
+        """How long so many withdrawn pieces of work may still write: each is ended when its lease is next renewed."""
+        lease: timedelta = self.settings.worker_lease
+        return lease if withdrawn else timedelta(0)
+
     async def emit(
         self,
         event: Event,

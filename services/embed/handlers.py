@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from uuid import UUID
 
 from contracts.events.v1.clip import (
@@ -164,7 +163,6 @@ async def _clean(video_id: UUID, clip_id: UUID, edit_id: UUID, before: store.Kno
             edit_id=edit_id,
             keys=await ledger.keys_made(clip_id, *made_by),
         )
-        # Withdrawn work is ended when its lease is next renewed, and may still write until then.
-        delay = ledger.settings.worker_lease if withdrawn else timedelta(0)
+        delay = ledger.until_ended(withdrawn)
         key = f"clean/{clip_id}/{edit_id}"
         await ledger.enqueue(CLEAN, order, key=key, video_id=video_id, clip_id=clip_id, delay=delay)

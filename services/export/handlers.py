@@ -6,8 +6,6 @@ is withdrawn. Settling twice changes nothing, so events may come in any order an
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone, ClipMastered
 from contracts.events.v1.video import VideoMastered, VideoProxied
 from services.chassis.ledger import Ledger
@@ -61,8 +59,7 @@ async def accept_decision(event: ClipApproved | ClipArchived | ClipEditUndone, l
             keys=made,
         )
         key = f"clean:{event.clip_id}:{order.version}"
-        # A withdrawn export is ended when its lease is next renewed, and may still write until then.
-        delay = ledger.settings.worker_lease if withdrawn else timedelta(0)
+        delay = ledger.until_ended(withdrawn)
         await ledger.enqueue(CLEAN, order, key=key, video_id=event.video_id, clip_id=event.clip_id, delay=delay)
     else:
         await ledger.cancel(clip_id=event.clip_id, kinds=(CLEAN.kind,))

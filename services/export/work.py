@@ -394,7 +394,7 @@ class _Bundle:
             lineage=self._lineage(),
             files=tuple(told),
             qc=report,
-            tools={**tools(), **render.library_versions()},
+            tools={**tools(), **render.codec_versions()},
         )
         page = html_report(manifest, self._rendered.sidecars)
         name = f"{order.stem}.report.html"

@@ -601,6 +601,6 @@ class _ClipPass:
             self._spool = None
 
 
-def library_versions() -> dict[str, str]:
+def codec_versions() -> dict[str, str]:
     """Name and version of the codec libraries in use."""
     return {name: ".".join(map(str, number)) for name, number in sorted(av.library_versions.items())}

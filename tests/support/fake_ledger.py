@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from contracts.envelope import derived_id
+from services.chassis.ledger import Ledger
 from services.chassis.telemetry import trace_id
 
 
@@ -44,6 +45,8 @@ class FakeLedger:
     @property
     def trace_id(self) -> str:
         return trace_id(self.traceparent)
+
+    until_ended = Ledger.until_ended
 
     async def enqueue(
         self, job, order, *, key, video_id, clip_id=None, batch=None, traceparent=None, delay=timedelta(0)
