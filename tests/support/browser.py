@@ -82,6 +82,7 @@ def another(kind: BrowserType, *flags: str) -> Iterator[Browser]:
 def open_review(page: Page, video: str, clip: str = "") -> None:
     """The review page with its first picture on the screen."""
     page.goto(f"/#/review/{video}" + (f"/{clip}" if clip else ""))
+    page.wait_for_selector(f'.review[data-video="{video}"]')
     wait_for(page, "() => window.__player && window.__player.state.frame >= 0")
 
 

@@ -53,7 +53,7 @@ export function Review() {
     );
   }
   return (
-    <div class="review">
+    <div class="review" data-video={id}>
       <div class="screen">
         <Stage />
         <Transport />
