@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -191,13 +192,17 @@ class FrameSource:
         self._name = named(file)
         self._index = index
         self._ways_out = ExitStack()
-        self._source: _IntraFrames | _SoughtFrames
+        self._open = partial(self._opened, file, stream_index, thread_count, payloads)
+        self._source: _IntraFrames | _SoughtFrames | None = self._open()
+
+    def _opened(
+        self, file: MediaFile, stream_index: int, thread_count: int, payloads: BinaryIO | Any
+    ) -> _IntraFrames | _SoughtFrames:
         with translated(f"opening {self._name}"):
-            if index is not None and index.addressed:
-                self._source = self._ways_out.enter_context(_IntraFrames(file, index, thread_count, payloads))
-            else:
-                container = self._ways_out.enter_context(opened(file))
-                self._source = _SoughtFrames(container, index, stream_index, thread_count, self._name)
+            if self._index is not None and self._index.addressed:
+                return self._ways_out.enter_context(_IntraFrames(file, self._index, thread_count, payloads))
+            container = self._ways_out.enter_context(opened(file))
+            return _SoughtFrames(container, self._index, stream_index, thread_count, self._name)
 
     def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
         """``(number, frame)`` for every frame of the range, in order.
@@ -208,6 +213,7 @@ class FrameSource:
             Corrupt, Incomplete: a frame of the range is damaged or missing.
         """
         expected = wanted.start
+        self._source = self._source or self._open()
         with translated(f"decoding frames {wanted} of {self._name}"):
             for number, frame in self._source.frames(wanted):
                 if number != expected or frame.is_corrupt:
@@ -221,7 +227,8 @@ class FrameSource:
             raise Incomplete(f"{self._name} gave frames up to {expected} of {wanted}; the rest is missing. {_DAMAGE}")
 
     def close(self) -> None:
-        """Frees the decoder and the file, if this opened it."""
+        """Frees the decoder and the file, if this opened it. Frames asked for later open them again."""
+        self._source = None
         self._ways_out.close()
 
     def __enter__(self) -> Self:

@@ -23,6 +23,10 @@ class Frames(Protocol):
         """``(number, frame)`` for every frame of the range; the frames may be changed by whoever asked."""
         ...
 
+    def close(self) -> None:
+        """Gives back what decoding takes, until frames are asked for again."""
+        ...
+
 
 class Sounds(Protocol):
     """Where samples come from: those nearest to ``[start, end)`` seconds after the start of frame 0."""

@@ -41,6 +41,10 @@ class PartFrames:
         for number, frame in self._pictures.frames(FrameRange(start=wanted.start - first, end=wanted.end - first)):
             yield number + first, frame
 
+    def close(self) -> None:
+        """Frees the decoder until frames are asked for again."""
+        self._pictures.close()
+
 
 class PartSounds:
     """Samples of a part by the video's own times; ``begins`` is when the part's first frame is shown, in seconds."""

@@ -163,6 +163,8 @@ def render(
                     for part in failed:
                         yield from state.outcome(part, error)
                 if state.later:
+                    # What decoded this run gives its memory to their encoders.
+                    footage.pictures.close()
                     # They have their turn before the frames that wait for them become too many.
                     waiting.extendleft(reversed(state.later))
                     state.later.clear()

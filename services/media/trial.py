@@ -75,6 +75,9 @@ class _Pictures:
                 ),
             )
 
+    def close(self) -> None:
+        """There is no decoder."""
+
 
 class _Tone:
     """A quiet tone in stereo."""

@@ -351,6 +351,7 @@ def test_peak_memory_of_a_child(size: tuple[int, int], limit: int, tmp_path: Pat
                 capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())},
             )  # fmt: skip
             print(f"\n{kind:<37} {size[0]}x{size[1]}, {frames:3} frames: {float(done.stdout):7.0f} MB (limit {limit})")
+            assert float(done.stdout) <= limit
 
 
 def test_what_each_mastering_policy_costs(tmp_path: Path) -> None:

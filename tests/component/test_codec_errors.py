@@ -41,6 +41,8 @@ class Gray:
         for number in range(wanted.start, wanted.end):
             yield number, av.VideoFrame(64, 48, self.form)
 
+    def close(self) -> None: ...
+
 
 class Hungry(Gray):
     """A decoder that asks for more memory than there is."""

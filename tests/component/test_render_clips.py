@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import random
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -13,13 +14,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 
 import services.media.render
 from contracts.errors import HeatersError, Permanent
 from contracts.values import FrameRange
 from services.media.decode import FrameSource
-from services.media.footage import Footage
+from services.media.footage import Footage, Frames
 from services.media.frame_spool import FrameSpool
 from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, PROFILES, Profile
 from services.media.render import Budget, Cut, Rendered, render
@@ -54,6 +55,22 @@ def whole(path: Path, folder: Path, *profiles: Profile, **facts: object) -> Rend
     return rendered(footage, [cut(folder, 0, footage.frames, *profiles)])[0]
 
 
+class Counted:
+    """Pictures of a footage, and which were asked for."""
+
+    def __init__(self, pictures: Frames) -> None:
+        self._pictures = pictures
+        self.asked: list[int] = []
+
+    def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
+        for number, frame in self._pictures.frames(wanted):
+            self.asked.append(number)
+            yield number, frame
+
+    def close(self) -> None:
+        self._pictures.close()
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_clips_of_a_variable_rate_source_with_b_frames_are_exact(
     source: Path, tmp_path: Path, seed: int
@@ -72,17 +89,11 @@ def test_random_clips_of_a_variable_rate_source_with_b_frames_are_exact(
 
 def test_each_frame_is_decoded_once_for_all_clips_and_profiles(source: Path, tmp_path: Path) -> None:
     footage = footage_of(source)
-    asked: list[int] = []
-
-    class Counted:
-        def frames(self, wanted: FrameRange) -> object:
-            for number, frame in footage.pictures.frames(wanted):
-                asked.append(number)
-                yield number, frame
+    counted = Counted(footage.pictures)
 
     cuts = [cut(tmp_path, 10, 40, DELIVERY_H264, ARCHIVE_FFV1), cut(tmp_path, 30, 50), cut(tmp_path, 90, 100)]
-    rendered(replace(footage, pictures=Counted()), cuts)
-    assert asked == [*range(10, 50), *range(90, 100)]
+    rendered(replace(footage, pictures=counted), cuts)
+    assert counted.asked == [*range(10, 50), *range(90, 100)]
 
 
 @pytest.mark.parametrize(
@@ -99,13 +110,7 @@ def test_encoders_that_find_no_room_take_their_turn_and_the_files_are_the_same(
     source: Path, tmp_path: Path, budget: Budget, *, twice: bool
 ) -> None:
     footage = footage_of(source)
-    asked: list[int] = []
-
-    class Counted:
-        def frames(self, wanted: FrameRange) -> object:
-            for number, frame in footage.pictures.frames(wanted):
-                asked.append(number)
-                yield number, frame
+    counted = Counted(footage.pictures)
 
     def cuts(folder: Path) -> list[Cut]:
         both = (DELIVERY_H264, ARCHIVE_FFV1)
@@ -118,7 +123,7 @@ def test_encoders_that_find_no_room_take_their_turn_and_the_files_are_the_same(
         ]
 
     alone = [rendered(footage, [each])[0] for each in cuts(tmp_path / "alone")]
-    outcomes = dict(render(replace(footage, pictures=Counted()), cuts(tmp_path / "together"), budget=budget))
+    outcomes = dict(render(replace(footage, pictures=counted), cuts(tmp_path / "together"), budget=budget))
     for place, meant in enumerate(alone):
         outcome = outcomes[place]
         assert isinstance(outcome, Rendered), outcome
@@ -126,8 +131,8 @@ def test_encoders_that_find_no_room_take_their_turn_and_the_files_are_the_same(
             assert one.profile == other.profile
             assert one.path.read_bytes() == other.path.read_bytes()
         assert (outcome.sidecars, outcome.pictures) == (meant.sidecars, meant.pictures)
-    assert (len(asked) > len(set(asked))) is twice
-    assert set(asked) == {*range(10, 70), *range(90, 95)}
+    assert (len(counted.asked) > len(set(counted.asked))) is twice
+    assert set(counted.asked) == {*range(10, 70), *range(90, 95)}
 
 
 def test_an_encoder_that_takes_its_turn_and_fails_fails_its_clip_alone(source: Path, tmp_path: Path) -> None:
@@ -328,15 +333,15 @@ def test_a_clip_that_fails_does_not_take_others_with_it(source: Path, tmp_path: 
 def test_a_decoder_that_gives_up_fails_the_open_clips_and_reads_on_for_the_rest(source: Path, tmp_path: Path) -> None:
     footage = footage_of(source)
 
-    class Damaged:
-        def frames(self, wanted: FrameRange) -> object:
-            for number, frame in footage.pictures.frames(wanted):
+    class Damaged(Counted):
+        def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
+            for number, frame in super().frames(wanted):
                 if number == 50 and wanted.start < 50:
                     raise Permanent("Frame 50 is damaged. Preprocess the video again.", code="media.corrupt")
                 yield number, frame
 
     cuts = [cut(tmp_path, 0, 30), cut(tmp_path, 30, 60), cut(tmp_path, 60, 80)]
-    outcomes = dict(render(replace(footage, pictures=Damaged()), cuts))
+    outcomes = dict(render(replace(footage, pictures=Damaged(footage.pictures)), cuts))
     assert isinstance(outcomes[0], Rendered)
     assert isinstance(outcomes[1], HeatersError)
     assert outcomes[1].code == "media.corrupt"
