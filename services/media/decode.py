@@ -14,7 +14,6 @@ from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
@@ -192,12 +191,11 @@ class FrameSource:
         self._name = named(file)
         self._index = index
         self._ways_out = ExitStack()
-        self._open = partial(self._opened, file, stream_index, thread_count, payloads)
-        self._source: _IntraFrames | _SoughtFrames | None = self._open()
+        self._asked = (file, stream_index, thread_count, payloads)
+        self._source: _IntraFrames | _SoughtFrames | None = self._opened()
 
-    def _opened(
-        self, file: MediaFile, stream_index: int, thread_count: int, payloads: BinaryIO | Any
-    ) -> _IntraFrames | _SoughtFrames:
+    def _opened(self) -> _IntraFrames | _SoughtFrames:
+        file, stream_index, thread_count, payloads = self._asked
         with translated(f"opening {self._name}"):
             if self._index is not None and self._index.addressed:
                 return self._ways_out.enter_context(_IntraFrames(file, self._index, thread_count, payloads))
@@ -213,7 +211,7 @@ class FrameSource:
             Corrupt, Incomplete: a frame of the range is damaged or missing.
         """
         expected = wanted.start
-        self._source = self._source or self._open()
+        self._source = self._source or self._opened()
         with translated(f"decoding frames {wanted} of {self._name}"):
             for number, frame in self._source.frames(wanted):
                 if number != expected or frame.is_corrupt:
