@@ -25,7 +25,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-import av
+from av import library_versions
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
@@ -605,4 +605,4 @@ class _ClipPass:
 
 def codec_versions() -> dict[str, str]:
     """Name and version of the codec libraries in use."""
-    return {name: ".".join(map(str, number)) for name, number in sorted(av.library_versions.items())}
+    return {name: ".".join(map(str, number)) for name, number in sorted(library_versions.items())}
