@@ -13,13 +13,12 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from contracts.values import FrameRange, ObjectRef, ProfileName, Rational, Sha256, Tag, Title, Value, Verdict
+from contracts.values import Code, FrameRange, ObjectRef, ProfileName, Rational, Sha256, Tag, Title, Value, Verdict
 
 SCHEMA_VERSION = "1.0"
 SCHEMA_NAME = "heaters.manifest.v1"
 CONTENT_TYPE = "application/json"
 
-Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$", max_length=100)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$")]
 
 

@@ -25,6 +25,9 @@ from pydantic import (
 VideoId = NewType("VideoId", UUID)
 ClipId = NewType("ClipId", UUID)
 
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$", max_length=100)]
+"""What is the matter, for programs to branch on: lower case, parted by dots, the first part names whose matter it is."""
+
 MAX_FRAMES = 50_000_000
 """Upper bound of a frame number: more than 230 hours at 60 frames a second."""
 
@@ -119,7 +122,7 @@ class ErrorClass(StrEnum):
 class Finding(Value):
     """Something noticed that a person should know of: never silent, never fatal by itself."""
 
-    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$", max_length=100)]
+    code: Code
     message: Annotated[str, StringConstraints(max_length=1000)]
     frames: FrameRange | None = None
 
@@ -129,7 +132,7 @@ class Failure(Value):
 
     stage: Annotated[str, StringConstraints(max_length=40)]
     error_class: ErrorClass
-    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$", max_length=100)]
+    code: Code
     message: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     attempts: Annotated[int, Field(ge=0)] = 1
     trace_id: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")] = ""
@@ -295,6 +298,9 @@ class Deliverable(Value):
     manifest: ObjectRef
     files: tuple[DeliverableFile, ...]
     verdict: Verdict
+    finding_codes: Annotated[
+        tuple[Code, ...], Field(max_length=100, description="What QC noticed, each once; the manifest tells where.")
+    ] = ()
 
 
 class Keyframe(Value):

@@ -401,7 +401,13 @@ class _Bundle:
         keep("report", name, desk.objects.put_bytes(page, folder + name, HTML))
         manifest = manifest.model_copy(update={"files": tuple(told)})
         ref = desk.objects.put_bytes(spelt(manifest), folder + "manifest.json", CONTENT_TYPE)
-        return Deliverable(profile=profile.name, manifest=ref, files=tuple(files), verdict=report.verdict)
+        return Deliverable(
+            profile=profile.name,
+            manifest=ref,
+            files=tuple(files),
+            verdict=report.verdict,
+            finding_codes=tuple(dict.fromkeys(finding.code for finding in report.findings)),
+        )
 
     def _lineage(self) -> Lineage:
         order, footage = self._order, self._order.footage

@@ -217,7 +217,9 @@ def test_unreadable_captions_are_a_warning(shelf: Shelf, tmp_path: Path) -> None
     )
     deliverable = exported(shelf, [order(footage, 0, 12)], tmp_path)[0].deliverables[0]
     assert deliverable.verdict is Verdict.WARN
-    assert "qc.captions_readable" in {finding.code for finding in manifest_of(shelf, deliverable.manifest).qc.findings}
+    findings = manifest_of(shelf, deliverable.manifest).qc.findings
+    assert "qc.captions_readable" in deliverable.finding_codes
+    assert deliverable.finding_codes == tuple(dict.fromkeys(finding.code for finding in findings))
 
 
 def test_a_hole_in_the_sources_sound_is_a_warning_with_its_frames_wherever_the_clip_is_cut_from(tmp_path: Path) -> None:

@@ -300,6 +300,7 @@ class ReviewSite:
                 for role, name, ref in [*files, ("report", "report.html", page)]
             ),
             verdict=manifest.qc.verdict,
+            finding_codes=tuple(finding.code for finding in manifest.qc.findings),
         )
         self.tell(
             ClipExported(

@@ -104,6 +104,8 @@ def test_a_deliverable_shows_its_pictures_its_findings_and_its_report(page, stoc
     video, clips = stocked
     page.goto(f"/#/deliverables/{video}")
     bundle = page.locator(".bundle")
+    bundle.get_by_text("Quality: warn").wait_for()
+    assert "Quality: warn too quiet" in bundle.inner_text()
     bundle.locator("summary", has_text="Pictures and quality").click()
     bundle.get_by_text("The clip is quieter than the limit.").wait_for()
     assert "measured -37.1 LUFS, limit -36 LUFS" in bundle.inner_text()

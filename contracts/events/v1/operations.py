@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from contracts.events.base import Event
-from contracts.values import Value
+from contracts.values import Code, Value
 
 StageName = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,40}$")]
 
@@ -78,7 +78,7 @@ class DeadLetterRecorded(Event):
     topic: Annotated[str, StringConstraints(max_length=249)]
     partition: Annotated[int, Field(ge=0)]
     offset: Annotated[int, Field(ge=0)]
-    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$", max_length=100)]
+    code: Code
     reason: Annotated[str, StringConstraints(max_length=4000)]
     key_base64: str | None = None
     value_base64: str | None = None

@@ -152,6 +152,7 @@ export interface Deliverable {
   manifest: ObjectRef;
   files: DeliverableFile[];
   verdict: Verdict;
+  finding_codes: string[];
 }
 
 export interface DeliverableFile {

@@ -113,7 +113,11 @@ function Bundle({ clip, bundle }: { clip: Clip; bundle: Deliverable }) {
           </a>
           <span class="tag">{bundle.profile}</span>
           <Badge state={clip.state} />
-          {bundle.verdict ? <span class={`verdict ${bundle.verdict}`}>Quality: {bundle.verdict}</span> : null}
+          {bundle.verdict ? (
+            <span>
+              <span class={`verdict ${bundle.verdict}`}>Quality: {bundle.verdict}</span> <span class="faint">{bundle.finding_codes.map(reason).join(", ")}</span>
+            </span>
+          ) : null}
         </p>
         <p class="row faint">
           <span>
@@ -132,6 +136,9 @@ function Bundle({ clip, bundle }: { clip: Clip; bundle: Deliverable }) {
     </li>
   );
 }
+
+/** A finding's code as words: without whose finding it is. */
+const reason = (code: string) => words(code.slice(code.indexOf(".") + 1));
 
 function Files({ files, address }: { files: Deliverable["files"]; address: (name: string) => string }) {
   return (
@@ -165,12 +172,12 @@ function Report({ clip, bundle }: { clip: Clip; bundle: Deliverable }) {
     <details onToggle={(event) => (open.value = event.currentTarget.open)}>
       <summary>Pictures and quality</summary>
       {failed.value ? <p class="faint">{failed.value}</p> : null}
+      {found.value ? <Quality manifest={found.value} /> : null}
       {open.value
         ? bundle.files
             .filter((file) => PICTURES.includes(file.role))
             .map((file) => <img key={file.name} class="sheet" loading="lazy" alt={words(file.role)} src={deliveredUrl(clip.id, bundle.profile, file.name)} />)
         : null}
-      {found.value ? <Quality manifest={found.value} /> : null}
     </details>
   );
 }
