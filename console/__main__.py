@@ -245,7 +245,7 @@ def submit(
     home = find_home()
     _must_be_up()
     options = _options(profile, detector, mastering, captions, whole=whole, human=review == "human", review=review)
-    going = [runner.Going(intake.Named(name), title or intake.Named(name).title) for name in videos]
+    going = [runner.Going(intake.Named(name), title or intake.Named(name).title, options) for name in videos]
     for each in going:
         try:
             intake.check(each.named)
@@ -254,7 +254,7 @@ def submit(
     with stack.use(home):
         tools = runner.connect(stack.bring_up(home, keep=False, until=runner.can_submit))
         with tools.board:
-            runner.submit(tools, going, options, tag or (), given_title=title)
+            runner.submit(tools, going, tag or (), given_title=title)
     found: list[dict[str, Any]] = [
         {
             "source": each.named.text,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 GAVE_UP = frozenset({"rejected", "download_failed", "preprocess_failed", "detect_scenes_failed"})
 """States in which a video's work has ended without success."""
 
+UNDECIDED = "pending_review"
 CLIP_GAVE_UP = frozenset({"export_failed", "keyframe_failed", "embedding_failed"})
 CLIP_DONE = frozenset({"embedded", "review_skipped", "review_archived", "cleaned", "superseded"})
 DELIVERED = frozenset(
@@ -31,16 +32,15 @@ STATE_WORDS = {
 }
 
 
-def is_final(video: Video | None) -> bool:
-    """Whether nothing more will happen to a video by itself. Clips that wait for a person keep it open."""
+def is_final(video: Video | None, *, waits: bool = True) -> bool:
+    """Whether nothing more will happen to a video by itself. Clips that wait for a person keep it open, if one ``waits``."""
     if video is None:
         return False
     if video["state"] in GAVE_UP:
         return True
     clips = video.get("clips") or ()
-    return (
-        video["state"] == "ready" and bool(clips) and all(clip["state"] in CLIP_DONE | CLIP_GAVE_UP for clip in clips)
-    )
+    settled = CLIP_DONE | CLIP_GAVE_UP | (frozenset() if waits else {UNDECIDED})
+    return video["state"] == "ready" and bool(clips) and all(clip["state"] in settled for clip in clips)
 
 
 def has_failed(video: Video) -> bool:
@@ -65,6 +65,30 @@ def error_of(video: Video) -> dict[str, Any] | None:
             }
         return None
     return {"code": found["code"], "message": found["message"], "stage": found.get("stage", "")}
+
+
+def unmet(video: Video, profiles: Collection[str], *, waits: bool, page: str) -> dict[str, Any] | None:
+    """What was asked for and will not come, since equal content was handed in before with another wish; None if nothing."""
+    clips = video.get("clips") or ()
+    undecided = sum(clip["state"] == UNDECIDED for clip in clips)
+    if undecided and not waits:
+        where = f"{page}/#/review/{video.get('duplicate_of') or video['id']}"
+        return {
+            "code": "run.waits_for_review",
+            "message": f"Clips that wait for a person: {undecided}. The video was handed in before, to be reviewed. Decide at "
+            f"{where}, or give --review to wait here until that is done.",
+            "stage": "review",
+        }
+    made = {each["profile"] for clip in clips for each in clip.get("deliverables") or ()}
+    missing = [profile for profile in profiles if profile not in made]
+    if made and missing:
+        return {
+            "code": "run.delivered_before",
+            "message": f"Not made: {', '.join(missing)}. The video was handed in before, and its clips are delivered as "
+            f"{', '.join(sorted(made))}. To have them otherwise as well, use a data folder of its own: HEATERS_DATA=FOLDER.",
+            "stage": "export",
+        }
+    return None
 
 
 def document(video: Video, source: str, files: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, Any]:
@@ -145,7 +169,7 @@ def sentence(video: Video) -> str:
     if video["state"] != "ready" or not clips:
         return words
     parts = [f"{sum(clip['state'] in CLIP_DONE for clip in clips)} of {len(clips)} clips done"]
-    waiting = sum(clip["state"] == "pending_review" for clip in clips)
+    waiting = sum(clip["state"] == UNDECIDED for clip in clips)
     if waiting:
         parts.append(f"{waiting} to review")
     delivered = sum(clip["state"] in DELIVERED for clip in clips)

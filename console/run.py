@@ -23,7 +23,7 @@ from console.stack import Access
 from console.uploads import send_file
 from contracts.errors import HeatersError
 from contracts.events.v1.ingest import IngestRequested
-from contracts.values import Options
+from contracts.values import Options, ReviewPolicy
 from services.chassis.objects import S3Store, open_store, sha256_of
 from services.chassis.settings import ChassisSettings, load
 
@@ -42,6 +42,7 @@ class Going:
 
     named: Named
     title: str
+    options: Options = field(default_factory=Options)
     video_id: UUID | None = None
     request: IngestRequested | None = None
     video: dict[str, Any] | None = None
@@ -68,7 +69,12 @@ class Going:
     @property
     def is_over(self) -> bool:
         """Whether nothing more is to be waited for."""
-        return self.refusal is not None or outcome.is_final(self.video)
+        return self.refusal is not None or outcome.is_final(self.video, waits=self.waits)
+
+    @property
+    def waits(self) -> bool:
+        """Whether people are waited for."""
+        return self.options.review is ReviewPolicy.HUMAN
 
     def refuse(self, error: HeatersError) -> None:
         """Ends it before it became a video."""
@@ -116,33 +122,31 @@ def run(
     home: Home, names: Sequence[str], out: Path, options: Options, *, tags: Sequence[str], keep: bool, title: str | None
 ) -> list[dict[str, Any]]:
     """Everything from the names to the document's entries, in the order of the names. Raises ``StackError``."""
-    going = [Going(Named(name), title or Named(name).title) for name in names]
+    going = [Going(Named(name), title or Named(name).title, options) for name in names]
     for each in going:
         try:
             intake.check(each.named)
         except InputError as error:
             each.refuse(error)
     if all(each.is_over for each in going):
-        return [_entry(each, {}) for each in going]
+        return [_entry(each, {}, "") for each in going]
     with stack.use(home):
         access = start_stack(home, keep=keep, until=can_submit)
         tools = connect(access)
         with tools.board:
-            submit(tools, going, options, tags, given_title=title)
-            if options.review == "human":
+            submit(tools, going, tags, given_title=title)
+            if options.review is ReviewPolicy.HUMAN:
                 show.note(f"Review the clips at {access.service('review')}/ ; this waits until all are decided.")
             follow(tools, going)
         return collect(tools, going, out)
 
 
-def submit(
-    tools: Tools, going: Sequence[Going], options: Options, tags: Sequence[str], *, given_title: str | None = None
-) -> None:
+def submit(tools: Tools, going: Sequence[Going], tags: Sequence[str], *, given_title: str | None = None) -> None:
     """Uploads what is local and hands in the requests, but for those that are known already."""
     for each in going:
         if each.refusal is None:
             try:
-                _prepare(tools, each, options, tags, given_title)
+                _prepare(tools, each, tags, given_title)
                 if each.request is not None:
                     # Through the review service, whose outbox keeps the request whatever becomes of the broker.
                     tools.review.post("/api/requests", each.request.model_dump(mode="json"))
@@ -158,9 +162,9 @@ def submit(
                 )
 
 
-def _prepare(tools: Tools, each: Going, options: Options, tags: Sequence[str], given_title: str | None) -> None:
+def _prepare(tools: Tools, each: Going, tags: Sequence[str], given_title: str | None) -> None:
     """Finds or makes the request of one video."""
-    key = each.named.text
+    key, options = each.named.text, each.options
     if each.named.is_url:
         identity, sha256 = each.named.text, ""
     else:
@@ -258,7 +262,13 @@ def _unfold(going: list[Going], parent: Going) -> None:
     followed = {each.video_id for each in going}
     many = len(parent.entries)
     new = [
-        Going(Named(str(video_id)), f"{number} of {many} of {parent.label}", video_id=video_id, is_entry=True)
+        Going(
+            Named(str(video_id)),
+            f"{number} of {many} of {parent.label}",
+            parent.options,
+            video_id=video_id,
+            is_entry=True,
+        )
         for number, video_id in enumerate(parent.entries, 1)
         if video_id not in followed
     ]
@@ -296,16 +306,17 @@ def collect(tools: Tools, going: Sequence[Going], out: Path) -> list[dict[str, A
                     files[clip["id"], deliverable["profile"]] = deliver.copy_bundle(
                         tools.store, deliverable, target.absolute()
                     )
-        entries.append(_entry(each, files))
+        entries.append(_entry(each, files, tools.access.service("review")))
     return entries
 
 
-def _entry(each: Going, files: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+def _entry(each: Going, files: dict[tuple[str, str], dict[str, Any]], page: str) -> dict[str, Any]:
     if each.video is None:
         return each.refusal or outcome.refused(
             each.named.text, each.title, "input.lost", "The request was not taken; run this again."
         )
     entry = outcome.document(each.video, each.named.text, files)
+    entry["error"] = entry["error"] or outcome.unmet(each.video, each.options.profiles, waits=each.waits, page=page)
     entry["clips"].sort(key=lambda clip: clip["start_frame"])
     return entry
 

@@ -107,7 +107,7 @@ def show_video(board: Board, key: str, title: str, video: outcome.Video | None, 
         if error:
             words = f"{words}: {error['code']}"
         active = activity(video.get("progress") or ())
-        if any(clip["state"] == "pending_review" for clip in video.get("clips") or ()):
+        if any(clip["state"] == outcome.UNDECIDED for clip in video.get("clips") or ()):
             hint = ""
     shown = "  ".join(part for part in (words, active, f"({hint}: {clock(quiet)})" if hint else "") if part)
     board.put(key, title, share, shown, steady=f"{words} ({hint})" if hint else words)
