@@ -123,6 +123,23 @@ def test_running_the_same_file_again_does_no_work_and_gives_the_same_answer(stac
     assert stack.query("SELECT count(*) AS pieces FROM export.work") == before
 
 
+def test_what_was_delivered_before_in_other_profiles_is_said_to_be_missing_in_these(stack, document, tmp_path):
+    first = document["videos"][0]
+    (again,) = stack.run(first["source"], "--profile", "archive-ffv1", out=tmp_path, check=False)["videos"]
+    assert again["error"]["code"] == "run.delivered_before"
+    assert [clip["id"] for clip in again["clips"]] == [clip["id"] for clip in first["clips"]]
+    assert all(clip["deliverables"] for clip in again["clips"])
+
+
+def test_a_run_does_not_wait_for_the_person_that_an_earlier_request_asked_for(stack, tmp_path):
+    film = unique(FIXTURES / "exo_vp9_odd_161x121.webm", tmp_path)
+    (submitted,) = json.loads(stack.console("submit", "--json", film).stdout)["videos"]
+    (found,) = stack.run(film, out=tmp_path / "out", check=False)["videos"]
+    assert found["error"]["code"] == "run.waits_for_review"
+    assert f"/#/review/{submitted['id']}" in found["error"]["message"]
+    assert {clip["state"] for clip in found["clips"]} == {"pending_review"}
+
+
 @pytest.fixture(scope="module")
 def missing_url():
     class NotFound(BaseHTTPRequestHandler):
