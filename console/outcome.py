@@ -85,7 +85,7 @@ def unmet(video: Video, profiles: Collection[str], *, waits: bool, page: str) ->
         return {
             "code": "run.delivered_before",
             "message": f"Not made: {', '.join(missing)}. The video was handed in before, and its clips are delivered as "
-            f"{', '.join(sorted(made))}. To have them otherwise as well, use a data folder of its own: HEATERS_DATA=FOLDER.",
+            f"{', '.join(sorted(made))}. A data folder of its own (HEATERS_DATA=FOLDER) begins afresh.",
             "stage": "export",
         }
     return None

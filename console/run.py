@@ -138,6 +138,12 @@ def run(
             if options.review is ReviewPolicy.HUMAN:
                 show.note(f"Review the clips at {access.service('review')}/ ; this waits until all are decided.")
             follow(tools, going)
+        for each in going:
+            if (each.video or {}).get("duplicate_of"):
+                show.note(
+                    f"{each.named.text}: the same video was handed in before. What was asked for then holds, its detector, "
+                    "profiles and tags included; a data folder of its own (HEATERS_DATA=FOLDER) begins afresh."
+                )
         return collect(tools, going, out)
 
 

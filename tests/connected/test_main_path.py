@@ -140,6 +140,15 @@ def test_a_run_does_not_wait_for_the_person_that_an_earlier_request_asked_for(st
     assert {clip["state"] for clip in found["clips"]} == {"pending_review"}
 
 
+def test_a_run_says_that_the_same_video_under_another_name_is_not_worked_on_again(stack, document, tmp_path):
+    first = document["videos"][0]
+    copied = shutil.copy(first["source"], tmp_path / f"another name{Path(first['source']).suffix}")
+    done = stack.console("run", "--out", tmp_path / "out", "--json", copied)
+    (again,) = json.loads(done.stdout)["videos"]
+    assert [clip["id"] for clip in again["clips"]] == [clip["id"] for clip in first["clips"]]
+    assert "the same video was handed in before" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def missing_url():
     class NotFound(BaseHTTPRequestHandler):
