@@ -180,7 +180,7 @@ def told(body: Mapping[str, Any]) -> Direct:
     targets = tuple(Target(clip_id, version) for clip_id, version in zip(clips, versions, strict=True))
     match EditKind(body["command"]):
         case EditKind.APPROVE:
-            return ApproveClips(targets)
+            return ApproveClips(targets, tuple(dict.fromkeys(body.get("profiles") or ())))
         case EditKind.SKIP:
             return SkipClips(targets)
         case EditKind.ARCHIVE:

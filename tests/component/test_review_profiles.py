@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from uuid import uuid4
 
 import pytest
 
 from services.media.profiles import PROFILES
+from tests.support.review_events import accepted, detected, downloaded, proxied
 from tests.support.review_service import review_service
 
 
@@ -76,6 +78,40 @@ async def test_only_kept_profiles_are_removed(review):
     ):
         answer = await review.http.delete(f"/api/profiles/{name}")
         assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_a_clip_is_approved_in_profiles_of_its_own_and_again_so_when_that_is_redone(review):
+    video = await heard_of_a_video(review)
+    first, second, _ = video["clips"]
+    asked = ["prores-lt", "delivery-h264", "prores-lt"]
+    made = (await review.edit(video["id"], "approve", [first], profiles=asked)).json()["edit"]
+    assert made["command"]["profiles"] == asked
+    assert (await approval(review, first))["profiles"] == ["prores-lt", "delivery-h264"]
+    await review.http.post(f"/api/edits/{made['id']}/undo")
+    await review.http.post(f"/api/edits/{made['id']}/redo")
+    assert (await approval(review, first))["profiles"] == ["prores-lt", "delivery-h264"]
+    await review.edit(video["id"], "approve", [second])
+    assert (await approval(review, second))["profiles"] == ["delivery-h264"]
+
+
+async def test_profiles_go_with_an_approval_and_have_to_be_there(review):
+    video = await heard_of_a_video(review)
+    answer = await review.edit(video["id"], "approve", video["clips"][:1], profiles=["delivery-mpeg1"])
+    assert (answer.status_code, answer.json()["code"]) == (422, "review.unknown_profile")
+    for command, profiles in (("skip", ["delivery-h264"]), ("approve", [])):
+        answer = await review.edit(video["id"], command, video["clips"][:1], profiles=profiles)
+        assert answer.status_code == 422, command
+
+
+async def heard_of_a_video(review) -> dict:
+    video_id = uuid4()
+    await review.hear(accepted(video_id), downloaded(video_id), proxied(video_id), detected(video_id))
+    return await review.video(video_id)
+
+
+async def approval(review, clip) -> dict:
+    (event,) = [row for row in await review.outbox(clip["id"]) if row["type"].split(".")[-2] == "approved"]
+    return json.loads(event["payload"])
 
 
 async def test_a_request_that_names_an_unknown_profile_is_refused(review):

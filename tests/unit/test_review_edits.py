@@ -264,6 +264,13 @@ def test_approving_many_passes_over_those_already_approved():
     assert decision.events[0].frames == FrameRange(start=100, end=200)
 
 
+def test_an_approval_carries_its_own_profiles_or_those_of_the_request():
+    board = fresh_board((0, 100), (100, 200))
+    own = decide(board, ApproveClips(targets(board, CLIP), profiles=("prores-lt", "archive-ffv1")), CONTEXT)
+    assert own.events[0].profiles == ("prores-lt", "archive-ffv1")
+    assert decide(board, ApproveClips(targets(board, CLIP)), CONTEXT).events[0].profiles == CONTEXT.profiles
+
+
 @pytest.mark.parametrize("at", [0, 100, 150])
 def test_a_split_outside_the_clip_is_refused(at):
     board = fresh_board((0, 100))

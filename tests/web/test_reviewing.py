@@ -279,6 +279,24 @@ def test_every_action_has_a_key_and_a_place_in_the_palette(page, site, numbers):
     site.wait(lambda: states(site, video)[0] == "review_approved", "the decision by pointer")
 
 
+def test_a_clip_is_approved_to_be_delivered_as_chosen(page, site, numbers):
+    video = site.video(numbers, [100, 200], "Delivered otherwise")
+    open_review(page, video)
+    press_action(page, "Alt+KeyA")
+    dialog = page.get_by_role("dialog")
+    assert dialog.get_by_role("button", name="Approve", exact=True).is_disabled()
+    dialog.get_by_label("prores-lt").check()
+    dialog.get_by_label("archive-ffv1").check()
+    dialog.get_by_role("button", name="Approve", exact=True).click()
+    site.wait(lambda: states(site, video)[0] == "review_approved", "the decision")
+    pending_at(page, 100)
+    # What was chosen once is there for the next clip, and comes again with the last decision.
+    press_action(page, "KeyR")
+    site.wait(lambda: states(site, video)[1] == "review_approved", "the decision repeated")
+    made = site.get(f"/api/videos/{video}/edits")["edits"]
+    assert [edit["command"]["profiles"] for edit in made] == [["prores-lt", "archive-ffv1"]] * 2
+
+
 @pytest.mark.parametrize("how", ["key", "pointer"])
 def test_the_tools_work_by_key_and_by_pointer(page, site, numbers, how):
     video = site.video(numbers, [50, 100, 150, 200, 250], f"Tools by {how}")

@@ -93,6 +93,8 @@ def add_editing(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
     @app.post("/api/videos/{video_id}/edits", tags=["editing"], responses=CONFLICT)
     async def make(video_id: UUID, body: EditBody, who: Who) -> EditResult:
         """Edits clips of one video. Refused as a whole, with the clips' present state, if a version is stale."""
+        if body.profiles:
+            await refuse_unknown(tuple(body.profiles), runtime)
         spelt = body.spelt()
         return await edit(
             f"edit {body.command}",

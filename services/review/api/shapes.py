@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from contracts.values import MAX_FRAMES, Deliverable, Options, Source, Tag, Title
+from contracts.values import MAX_FRAMES, Deliverable, Options, ProfileName, Source, Tag, Title
 from services.review.domain.clip import ClipState
 from services.review.domain.edits import MAX_NOTE, MAX_TAGS
 from services.review.domain.video import VideoState
@@ -213,11 +213,21 @@ class EditBody(Body):
     add: Annotated[list[Tag] | None, Field(max_length=MAX_TAGS, description="tag: the tags to give.")] = None
     remove: Annotated[list[Tag] | None, Field(max_length=MAX_TAGS, description="tag: the tags to take away.")] = None
     note: Annotated[str | None, Field(max_length=MAX_NOTE, description="note: the text; empty for none.")] = None
+    profiles: Annotated[
+        list[ProfileName] | None,
+        Field(
+            min_length=1,
+            max_length=16,
+            description="approve: what to deliver as; left out, what the video's request said.",
+        ),
+    ] = None
     by: Name = "reviewer"
     idempotency_key: Key | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.profiles is not None and self.command != "approve":
+            raise ValueError("only approve takes profiles")
         if len(self.versions) != len(self.clips):
             raise ValueError("clips and versions have the same length")
         if self.command in ("split", "trim") and len(self.clips) != 1:

@@ -88,9 +88,10 @@ class Target:
 
 @dataclass(frozen=True)
 class ApproveClips:
-    """Have these clips delivered."""
+    """Have these clips delivered: in ``profiles``, or in those that the video's request asked for."""
 
     targets: tuple[Target, ...]
+    profiles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def decide(board: Board, command: Command, context: Context) -> Decided | Unchan
     chosen = _chosen(board, command)
     match command:
         case ApproveClips():
-            return _approve(chosen, context)
+            return _approve(chosen, replace(context, profiles=command.profiles or context.profiles))
         case SkipClips():
             return _skip(chosen, context)
         case ArchiveClips():

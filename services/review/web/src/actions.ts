@@ -107,7 +107,7 @@ function advance(row: Clip[], done: Set<string>): void {
 
 let last: (() => unknown) | null = null;
 
-function verdict(command: "approve" | "skip" | "archive"): void {
+export function verdict(command: "approve" | "skip" | "archive", more: { profiles?: string[] } = {}): void {
   const chosen = targets();
   const fit = command === "archive" ? chosen : pendingOf(chosen);
   if (!fit.length) {
@@ -116,9 +116,9 @@ function verdict(command: "approve" | "skip" | "archive"): void {
   }
   const row = listed.value;
   batch(() => {
-    void edit(command, fit);
+    void edit(command, fit, more);
     if (command === "archive") last = null;
-    else last = () => verdict(command);
+    else last = () => verdict(command, more);
     advance(row, new Set(fit.map((clip) => clip.id)));
   });
 }
@@ -305,6 +305,7 @@ const TABLE: Row[] = [
   { id: "next-undecided", title: "Next undecided clip", group: "Move", keys: ["KeyU"], where: "review", run: () => advance(listed.value, new Set()) },
 
   { id: "approve", title: "Approve", group: "Decide", keys: ["KeyA"], where: "clip", run: () => verdict("approve") },
+  { id: "approve-as", title: "Approve, to be delivered as…", group: "Decide", keys: ["Alt+KeyA"], where: "clip", run: () => (overlay.value = "profiles") },
   { id: "skip", title: "Skip", group: "Decide", keys: ["KeyS"], where: "clip", run: () => verdict("skip") },
   { id: "archive", title: "Archive: delete the clip and all that was made from it", group: "Decide", keys: ["KeyX"], where: "clip", run: () => verdict("archive") },
   { id: "approve-rest", title: "Approve the rest", group: "Decide", keys: ["Shift+KeyA"], where: "review", run: () => rest("approve") },

@@ -181,6 +181,7 @@ export interface EditBody {
   add: string[] | null;
   remove: string[] | null;
   note: string | null;
+  profiles: string[] | null;
   by: string;
   idempotency_key: string | null;
 }

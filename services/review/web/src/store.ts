@@ -50,7 +50,7 @@ export function setTheme(name: "auto" | "light" | "dark"): void {
   }
 }
 
-export const overlay = signal<"help" | "palette" | "history" | "text" | null>(null);
+export const overlay = signal<"help" | "palette" | "history" | "text" | "profiles" | null>(null);
 
 export interface Question {
   title: string;

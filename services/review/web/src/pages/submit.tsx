@@ -3,8 +3,8 @@
 import { signal, useSignal } from "@preact/signals";
 import { call, freshKey, patiently, Problem } from "../api";
 import { Bar } from "../parts/bits";
-import { useLoad } from "../parts/load";
-import type { Options, ProfilesOut, RequestResult, UploadOut } from "../served";
+import { Profiles } from "../parts/profiles";
+import type { Options, RequestResult, UploadOut } from "../served";
 import { tell } from "../store";
 import { size } from "../words";
 
@@ -102,7 +102,6 @@ export function Submit() {
   const detector = useSignal("adaptive");
   const captions = useSignal("");
   const profiles = useSignal(["delivery-h264"]);
-  const known = useLoad<ProfilesOut>("/api/profiles", false).data?.profiles ?? [];
   const over = useSignal(false);
   const busy = useSignal(false);
   const sent = useSignal<{ video_id: string; url: string }[]>([]);
@@ -251,19 +250,7 @@ export function Submit() {
         <label class="check">
           <input type="checkbox" checked={splice.value} onChange={(event) => (splice.value = event.currentTarget.checked)} /> Find scenes (off: the video is one clip already)
         </label>
-        <fieldset class="choices">
-          <legend>Approved clips are delivered as</legend>
-          {known.map(({ name, purpose }) => (
-            <label key={name} class="check" title={purpose}>
-              <input
-                type="checkbox"
-                checked={profiles.value.includes(name)}
-                onChange={(event) => (profiles.value = event.currentTarget.checked ? [...profiles.value, name] : profiles.value.filter((one) => one !== name))}
-              />
-              {name}
-            </label>
-          ))}
-        </fieldset>
+        <Profiles chosen={profiles} legend="Approved clips are delivered as" />
       </fieldset>
     </div>
   );

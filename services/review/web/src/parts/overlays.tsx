@@ -1,13 +1,14 @@
 // What lies over a page: messages, help, the palette, the history, a question.
 
-import { useSignal, useSignalEffect } from "@preact/signals";
+import { signal, useSignal, useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { ACTIONS, type Action } from "../actions";
+import { ACTIONS, verdict, type Action } from "../actions";
 import { past, undo } from "../decisions";
 import { assign, holderOf, isChanged, keysOf, pressed, resetKeys, spelt } from "../keys";
 import { dropToast, overlay, question, route, toasts, videoEdits, type Toast } from "../store";
 import { ago, many } from "../words";
+import { Profiles } from "./profiles";
 
 export function Toasts() {
   const now = useSignal(Date.now());
@@ -95,6 +96,8 @@ export function Overlays() {
       return <History />;
     case "text":
       return <Ask />;
+    case "profiles":
+      return <ApproveAs />;
     default:
       return null;
   }
@@ -296,6 +299,29 @@ function Ask() {
         </label>
         <button type="submit" class="primary">
           {asked.verb}
+        </button>
+      </form>
+    </Dialog>
+  );
+}
+
+/** What was chosen last: a second clip is often wanted like the first. */
+const asProfiles = signal<string[]>([]);
+
+function ApproveAs() {
+  return (
+    <Dialog title="Approve">
+      <form
+        class="approve-as"
+        onSubmit={(event) => {
+          event.preventDefault();
+          overlay.value = null;
+          verdict("approve", { profiles: asProfiles.value });
+        }}
+      >
+        <Profiles chosen={asProfiles} legend="To be delivered as this, and not as the video's request says" />
+        <button type="submit" class="primary" disabled={!asProfiles.value.length}>
+          Approve
         </button>
       </form>
     </Dialog>
