@@ -71,8 +71,8 @@ def unmet(video: Video, profiles: Collection[str], *, waits: bool, page: str) ->
     """What was asked for and will not come, since equal content was handed in before with another wish; None if nothing."""
     clips = video.get("clips") or ()
     undecided = sum(clip["state"] == UNDECIDED for clip in clips)
+    where = f"{page}/#/review/{video.get('duplicate_of') or video['id']}"
     if undecided and not waits:
-        where = f"{page}/#/review/{video.get('duplicate_of') or video['id']}"
         return {
             "code": "run.waits_for_review",
             "message": f"Clips that wait for a person: {undecided}. The video was handed in before, to be reviewed. Decide at "
@@ -85,7 +85,8 @@ def unmet(video: Video, profiles: Collection[str], *, waits: bool, page: str) ->
         return {
             "code": "run.delivered_before",
             "message": f"Not made: {', '.join(missing)}. The video was handed in before, and its clips are delivered as "
-            f"{', '.join(sorted(made))}. A data folder of its own (HEATERS_DATA=FOLDER) begins afresh.",
+            f"{', '.join(sorted(made))}. Undo its clips' approvals and approve them in other profiles (at {where}: H, Alt A), or "
+            "begin afresh in a data folder of its own: HEATERS_DATA=FOLDER.",
             "stage": "export",
         }
     return None

@@ -141,6 +141,12 @@ async def test_a_duplicate_shows_the_clips_of_its_original(review):
     video = await review.video(duplicate)
     assert (video["state"], video["duplicate_of"], video["frames"]) == ("ready", str(original), 300)
     assert [clip["video_id"] for clip in video["clips"]] == [str(original)] * 3
+    listed = (await review.http.get("/api/clips", params={"video": str(duplicate)})).json()["clips"]
+    assert [clip["id"] for clip in listed] == [clip["id"] for clip in video["clips"]]
+    made = (await review.edit(original, "skip", video["clips"][:1])).json()["edit"]
+    assert made["id"] in {
+        edit["id"] for edit in (await review.http.get(f"/api/videos/{duplicate}/edits")).json()["edits"]
+    }
     await review.hear(accepted(twin := uuid4()), downloaded(twin, duplicate_of=(broken := uuid4())))
     assert (await review.video(twin))["clips"] == []
     await review.hear(

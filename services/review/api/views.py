@@ -57,6 +57,7 @@ _VIDEO_COLUMNS = """video.id, video.source, video.title, video.tags, video.dupli
     coalesce(original.mastered, video.mastered) AS mastered, coalesce(video.frames, original.frames) AS frames,
     coalesce(video.rate, original.rate) AS rate, coalesce(video.duration, original.duration) AS duration"""
 _VIDEO_TABLES = "video LEFT JOIN video AS original ON original.id = video.duplicate_of"
+_OF_VIDEO = "video_id = (SELECT coalesce(duplicate_of, id) FROM video WHERE video.id = :video_id)"
 _VIDEO = text(f"SELECT {_VIDEO_COLUMNS} FROM {_VIDEO_TABLES} WHERE video.id = :id")  # noqa: S608 - constants only.
 _VIDEOS = f"""
     SELECT {_VIDEO_COLUMNS} FROM {_VIDEO_TABLES} WHERE %s ORDER BY video.created_at DESC, video.id DESC LIMIT :limit
@@ -192,7 +193,7 @@ async def clip_page(
     conditions = ["true"]
     values: dict[str, Any] = {"limit": limit + 1}
     for name, condition, value in (
-        ("video_id", "video_id = :video_id", chosen.video_id),
+        ("video_id", _OF_VIDEO, chosen.video_id),
         ("tag", "tags @> ARRAY[cast(:tag AS text)]", chosen.tag),
         ("min_frames", "frames >= :min_frames", chosen.min_frames),
         ("max_frames", "frames <= :max_frames", chosen.max_frames),
@@ -284,12 +285,12 @@ async def videos_of_clips(session: AsyncSession, clip_ids: Collection[UUID]) -> 
 async def edits_of(
     session: AsyncSession, *, video_id: UUID | None = None, clip_id: UUID | None = None, limit: int, cursor: str | None
 ) -> EditPage:
-    """The latest edits of a video or of a clip, newest first. Raises ``Refused`` if there is none such."""
-    values: dict[str, Any] = {"limit": limit + 1, "video": video_id, "clip": clip_id}
+    """The latest edits of a video, a duplicate's being its original's, or of a clip. Raises ``Refused`` if there is none such."""
+    values: dict[str, Any] = {"limit": limit + 1, "video_id": video_id, "clip": clip_id}
     table, about = ("clip", clip_id) if clip_id else ("video", video_id)
     if (await session.execute(text(f"SELECT FROM {table} WHERE id = :id"), {"id": about})).first() is None:
         raise unknown(table, about)
-    where = _EDITS_OF_CLIP if clip_id else "video_id = :video"
+    where = _EDITS_OF_CLIP if clip_id else _OF_VIDEO
     if after := cursors.read(cursor, cursors.moment, cursors.identifier):
         where += " AND (made_at < :at OR made_at = :at AND id > :id)"
         values |= {"at": after[0], "id": after[1]}

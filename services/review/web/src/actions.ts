@@ -111,7 +111,7 @@ export function verdict(command: "approve" | "skip" | "archive", more: { profile
   const chosen = targets();
   const fit = command === "archive" ? chosen : pendingOf(chosen);
   if (!fit.length) {
-    tell(chosen.length > 1 ? "None of the chosen clips is undecided; undo their decisions first." : "This clip is decided already; undo that first (Z).");
+    tell(chosen.length > 1 ? "None of the chosen clips is undecided; undo their decisions first (history: H)." : "This clip is decided already; undo that first (Z, or in the history: H).");
     return;
   }
   const row = listed.value;

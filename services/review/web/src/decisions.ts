@@ -207,7 +207,7 @@ async function takeBack(made: Edit | undefined): Promise<void> {
   while (sending) await new Promise((done) => setTimeout(done, 20));
   const edit = made ?? undoable.value.at(-1);
   if (!edit) {
-    tell("There is nothing to undo here.");
+    tell("There is nothing of this session to undo here; earlier decisions are in the history (H).");
     return;
   }
   try {
