@@ -295,6 +295,8 @@ def test_a_clip_is_approved_to_be_delivered_as_chosen(page, site, numbers):
     site.wait(lambda: states(site, video)[1] == "review_approved", "the decision repeated")
     made = site.get(f"/api/videos/{video}/edits")["edits"]
     assert [edit["command"]["profiles"] for edit in made] == [["prores-lt", "archive-ffv1"]] * 2
+    press_action(page, "KeyH")
+    dialog.get_by_text("Approved frames 0–99 as prores-lt, archive-ffv1").wait_for()
 
 
 @pytest.mark.parametrize("how", ["key", "pointer"])

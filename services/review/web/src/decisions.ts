@@ -68,6 +68,13 @@ const PAST: Record<string, string> = {
 
 export const past = (kind: string) => PAST[kind] ?? kind;
 
+/** What an edit was about: a clip that is there still, by its frames. */
+export function about({ clips, command }: Edit): string {
+  const one = clips.length === 1 ? board.value?.clips.get(clips[0]!) : undefined;
+  const what = one ? `frames ${one.start_frame}–${one.end_frame - 1}` : many(clips.length, "clip");
+  return Array.isArray(command.profiles) ? `${what} as ${command.profiles.join(", ")}` : what;
+}
+
 const SHOWN_AT_ONCE: Record<string, ClipState> = { approve: "review_approved", skip: "review_skipped", group: "review_approved" };
 
 /** An edit of some clips of the open video. */

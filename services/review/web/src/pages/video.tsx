@@ -2,7 +2,7 @@
 
 import { useEffect } from "preact/hooks";
 import type { VideoSummary } from "../api";
-import { past } from "../decisions";
+import { about, past } from "../decisions";
 import { Badge, Bar, Certainty, Empty, Loading, NoVideo, Tile, Trouble } from "../parts/bits";
 import { board, boardProblem, clips, loadHistory, media, openVideo, overview, route, videoEdits } from "../store";
 import { ago, lasts, length, many, perSecond, words } from "../words";
@@ -106,7 +106,7 @@ export function VideoPage() {
           {videoEdits.value.slice(0, 20).map((edit) => (
             <li key={edit.id}>
               <span>
-                <strong>{past(edit.kind)}</strong> {many(edit.clips.length, "clip")}
+                <strong>{past(edit.kind)}</strong> {about(edit)}
               </span>
               <span class="faint">
                 {edit.by}, {ago(edit.made_at)}

@@ -4,10 +4,10 @@ import { signal, useSignal, useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { ACTIONS, verdict, type Action } from "../actions";
-import { past, undo } from "../decisions";
+import { about, past, undo } from "../decisions";
 import { assign, holderOf, isChanged, keysOf, pressed, resetKeys, spelt } from "../keys";
 import { dropToast, overlay, question, route, toasts, videoEdits, type Toast } from "../store";
-import { ago, many } from "../words";
+import { ago } from "../words";
 import { Profiles } from "./profiles";
 
 export function Toasts() {
@@ -262,7 +262,7 @@ function History() {
         {videoEdits.value.map((edit) => (
           <li key={edit.id}>
             <span>
-              <strong>{past(edit.kind)}</strong> {many(edit.clips.length, "clip")} <span class="faint">by {edit.by}, {ago(edit.made_at)}</span>
+              <strong>{past(edit.kind)}</strong> {about(edit)} <span class="faint">by {edit.by}, {ago(edit.made_at)}</span>
             </span>
             {edit.undone_by ? (
               <span class="faint">taken back</span>
