@@ -28,7 +28,7 @@ RUN_AXE = """
 """Only what is wrong leaves the page: axe's whole result of a page is large enough to stop its driver."""
 
 PAGES = ["queue", "queue-clips", "review", "video", "search", "deliverables", "submit", "ops", "ops-failures",
-         "ops-letters", "ops-trace", "help", "palette"]  # fmt: skip
+         "ops-letters", "ops-trace", "help", "palette", "approve-as"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +54,16 @@ def stocked(site, film, numbers, tmp_path_factory):
 
 def show(page, name, video, clips):
     """Goes to a page and waits until it has come to rest."""
-    if name in ("review", "help", "palette"):
+    over = {"help": "Shift+Slash", "palette": "Control+KeyK", "approve-as": "Alt+KeyA"}
+    if name == "review" or name in over:
         open_review(page, video, clips[5])
         page.evaluate("() => window.__player.seek(window.__player.in + 9)")
         wait_for(page, "() => window.__player.source.loaded(131, 158).length > 0")
-        if name != "review":
-            page.keyboard.press({"help": "Shift+Slash", "palette": "Control+KeyK"}[name])
+        if name in over:
+            page.keyboard.press(over[name])
             page.wait_for_selector("dialog[open]")
+        if name == "approve-as":
+            page.wait_for_selector("dialog input")
     else:
         address = {
             "queue-clips": "#/queue?show=clips",
