@@ -67,12 +67,12 @@ def error_of(video: Video) -> dict[str, Any] | None:
     return {"code": found["code"], "message": found["message"], "stage": found.get("stage", "")}
 
 
-def unmet(video: Video, profiles: Collection[str], *, waits: bool, page: str) -> dict[str, Any] | None:
-    """What was asked for and will not come, since equal content was handed in before with another wish; None if nothing."""
+def unmet(video: Video, profiles: Collection[str], page: str) -> dict[str, Any] | None:
+    """What a run without a person asked for and will not get, since the video was handed in before; None if nothing."""
     clips = video.get("clips") or ()
     undecided = sum(clip["state"] == UNDECIDED for clip in clips)
     where = f"{page}/#/review/{video.get('duplicate_of') or video['id']}"
-    if undecided and not waits:
+    if undecided:
         return {
             "code": "run.waits_for_review",
             "message": f"Clips that wait for a person: {undecided}. The video was handed in before, to be reviewed. Decide at "
@@ -81,12 +81,20 @@ def unmet(video: Video, profiles: Collection[str], *, waits: bool, page: str) ->
         }
     made = {each["profile"] for clip in clips for each in clip.get("deliverables") or ()}
     missing = [profile for profile in profiles if profile not in made]
-    if made and missing:
+    afresh = "or begin afresh in a data folder of its own: HEATERS_DATA=FOLDER."
+    if clips and not made:
+        return {
+            "code": "run.nothing_delivered",
+            "message": "No clip is delivered. The video was handed in before, and its clips are skipped or archived. Undo that, as "
+            f"far as it can be undone, at {where} (H), {afresh}",
+            "stage": "review",
+        }
+    if clips and missing:
         return {
             "code": "run.delivered_before",
             "message": f"Not made: {', '.join(missing)}. The video was handed in before, and its clips are delivered as "
-            f"{', '.join(sorted(made))}. Undo its clips' approvals and approve them in other profiles (at {where}: H, Alt A), or "
-            "begin afresh in a data folder of its own: HEATERS_DATA=FOLDER.",
+            f"{', '.join(sorted(made))}. Undo its clips' approvals and approve them in other profiles at {where} (H, Alt A), "
+            f"{afresh}",
             "stage": "export",
         }
     return None

@@ -322,7 +322,8 @@ def _entry(each: Going, files: dict[tuple[str, str], dict[str, Any]], page: str)
             each.named.text, each.title, "input.lost", "The request was not taken; run this again."
         )
     entry = outcome.document(each.video, each.named.text, files)
-    entry["error"] = entry["error"] or outcome.unmet(each.video, each.options.profiles, waits=each.waits, page=page)
+    if entry["error"] is None and not each.waits:
+        entry["error"] = outcome.unmet(each.video, each.options.profiles, page)
     entry["clips"].sort(key=lambda clip: clip["start_frame"])
     return entry
 

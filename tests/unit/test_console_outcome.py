@@ -58,7 +58,7 @@ def test_one_clip_on_its_way_keeps_the_video_open(state):
 def test_clips_that_wait_for_a_person_end_a_run_that_waits_for_nobody():
     found = video("ready", "embedded", "pending_review", "pending_review", duplicate_of="o")
     assert outcome.is_final(found, waits=False)
-    error = outcome.unmet(found, ["delivery-h264"], waits=False, page="http://localhost:1")
+    error = outcome.unmet(found, ["delivery-h264"], "http://localhost:1")
     assert error["code"] == "run.waits_for_review"
     assert "Clips that wait for a person: 2." in error["message"]
     assert "http://localhost:1/#/review/o" in error["message"]
@@ -68,12 +68,13 @@ def test_clips_that_wait_for_a_person_end_a_run_that_waits_for_nobody():
 def test_what_was_delivered_otherwise_before_is_told():
     found = video("ready", "embedded", "review_skipped")
     found["clips"][0]["deliverables"] = [{"profile": "delivery-h264"}]
-    assert outcome.unmet(found, ["delivery-h264"], waits=False, page="") is None
-    error = outcome.unmet(found, ["archive-ffv1", "delivery-h264"], waits=True, page="")
+    assert outcome.unmet(found, ["delivery-h264"], "") is None
+    error = outcome.unmet(found, ["archive-ffv1", "delivery-h264"], "")
     assert error["code"] == "run.delivered_before"
     assert error["message"].startswith("Not made: archive-ffv1. ")
-    skipped = video("ready", "review_skipped")
-    assert outcome.unmet(skipped, ["delivery-h264"], waits=True, page="") is None
+    decided_against = video("ready", "review_skipped", "cleaned")
+    assert outcome.unmet(decided_against, ["delivery-h264"], "")["code"] == "run.nothing_delivered"
+    assert outcome.unmet(video("download_failed"), ["delivery-h264"], "") is None
 
 
 def test_a_video_is_over_when_every_clip_is():
