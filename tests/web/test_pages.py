@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import axe_playwright_python
 import pytest
 
+from contracts.events.v1.video import VideoRejected
 from tests.support.browser import open_review, wait_for
+from tests.support.review_events import accepted, downloaded, failure
 
 SCREENS = Path(__file__).parents[2] / "docs/screens"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
@@ -124,6 +127,23 @@ def test_a_deliverable_shows_its_pictures_its_findings_and_its_report(page, stoc
     report.close()
     bundle.get_by_text("Big Buck Bunny, ten seconds").click()
     page.wait_for_url(f"**/#/review/{video}/{clips[3]}")
+
+
+def test_a_video_that_came_before_and_a_list_lead_to_where_the_clips_are(page, site, numbers):
+    original, twin, listing = site.video(numbers, [100], "The first of two"), uuid4(), uuid4()
+    site.tell(
+        accepted(twin),
+        downloaded(twin, duplicate_of=UUID(original)),
+        VideoRejected(video_id=listing, failure=failure("ingest.playlist", "ingest"), entries=(UUID(original), twin)),
+    )
+    site.wait(lambda: site.get(f"/api/videos/{twin}")["duplicate_of"] == original, "the duplicate")
+    site.wait(lambda: site.get(f"/api/videos/{listing}")["entries"], "the list")
+    page.goto(f"/#/video/{twin}")
+    page.get_by_role("link", name="came before").click()
+    page.wait_for_url(f"**/#/video/{original}")
+    page.goto(f"/#/video/{listing}")
+    page.get_by_role("link", name="2", exact=True).click()
+    page.wait_for_url(f"**/#/video/{twin}")
 
 
 def test_delivered_clips_are_had_as_a_training_set(page, stocked):

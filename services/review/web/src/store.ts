@@ -1,7 +1,7 @@
 // What the page knows. The server keeps the truth; this is the latest it said, with decisions on their way laid over it.
 
 import { batch, computed, signal } from "@preact/signals";
-import { call, query, type Clip, type ClipState, type Edit, type EditPage, type Media, type Overview, type Problem, type Session, type Video, type VideoSummary } from "./api";
+import { call, query, type Clip, type ClipState, type Edit, type EditPage, type Media, type Overview, type Problem, type Session, type Video } from "./api";
 import { isLive, perSecond } from "./words";
 
 // Where the page is
@@ -98,7 +98,7 @@ export const dropToast = (id: number) => (toasts.value = toasts.value.filter((to
 // The video that is open
 
 export interface Board {
-  video: VideoSummary;
+  video: Omit<Video, "clips">;
   clips: Map<string, Clip>;
 }
 

@@ -48,6 +48,22 @@ export function VideoPage() {
           {video.error.message} <code>{video.error.code}</code> <a href="#/ops/failures">Operations can try it again.</a>
         </p>
       ) : null}
+      {video.duplicate_of ? (
+        <p>
+          The same content <a href={`#/video/${video.duplicate_of}`}>came before</a>: the clips and what was asked for then hold. Clips can be approved to be delivered otherwise.
+        </p>
+      ) : null}
+      {video.entries.length ? (
+        <p class="row">
+          What it lists:
+          {video.entries.slice(0, SHOWN).map((entry, number) => (
+            <a key={entry} href={`#/video/${entry}`}>
+              {number + 1}
+            </a>
+          ))}
+          {video.entries.length > SHOWN ? <span class="faint">of {video.entries.length}</span> : null}
+        </p>
+      ) : null}
       {video.progress.map((told) => (
         <Bar key={told.work_id} label={`${told.stage} ${told.phase || told.kind}`} value={told.fraction} />
       ))}
