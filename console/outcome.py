@@ -68,15 +68,15 @@ def error_of(video: Video) -> dict[str, Any] | None:
 
 
 def unmet(video: Video, profiles: Collection[str], page: str) -> dict[str, Any] | None:
-    """What a run without a person asked for and will not get, since the video was handed in before; None if nothing."""
+    """What a run asked for and will not get without a person, whether an earlier request or a person settled it; None if nothing."""
     clips = video.get("clips") or ()
     undecided = sum(clip["state"] == UNDECIDED for clip in clips)
     where = f"{page}/#/review/{video.get('duplicate_of') or video['id']}"
     if undecided:
         return {
             "code": "run.waits_for_review",
-            "message": f"Clips that wait for a person: {undecided}. The video was handed in before, to be reviewed. Decide at "
-            f"{where}, or give --review to wait here until that is done.",
+            "message": f"Clips that wait for a person, by an earlier request or decision: {undecided}. Decide at {where}, or give "
+            "--review to wait here until that is done.",
             "stage": "review",
         }
     made = {each["profile"] for clip in clips for each in clip.get("deliverables") or ()}
@@ -85,16 +85,15 @@ def unmet(video: Video, profiles: Collection[str], page: str) -> dict[str, Any] 
     if clips and not made:
         return {
             "code": "run.nothing_delivered",
-            "message": "No clip is delivered. The video was handed in before, and its clips are skipped or archived. Undo that, as "
-            f"far as it can be undone, at {where} (H), {afresh}",
+            "message": "No clip is delivered, for all are skipped or archived. Undo that, as far as it can be undone, at "
+            f"{where} (H), {afresh}",
             "stage": "review",
         }
     if clips and missing:
         return {
             "code": "run.delivered_before",
-            "message": f"Not made: {', '.join(missing)}. The video was handed in before, and its clips are delivered as "
-            f"{', '.join(sorted(made))}. Undo its clips' approvals and approve them in other profiles at {where} (H, Alt A), "
-            f"{afresh}",
+            "message": f"Not made: {', '.join(missing)}. The clips are delivered as {', '.join(sorted(made))} already. Undo their "
+            f"approvals and approve them in other profiles at {where} (H, Alt A), {afresh}",
             "stage": "export",
         }
     return None

@@ -60,7 +60,7 @@ def test_clips_that_wait_for_a_person_end_a_run_that_waits_for_nobody():
     assert outcome.is_final(found, waits=False)
     error = outcome.unmet(found, ["delivery-h264"], "http://localhost:1")
     assert error["code"] == "run.waits_for_review"
-    assert "Clips that wait for a person: 2." in error["message"]
+    assert "by an earlier request or decision: 2." in error["message"]
     assert "http://localhost:1/#/review/o" in error["message"]
     assert not outcome.is_final(video("ready", "exporting", "pending_review"), waits=False)
 
