@@ -59,14 +59,25 @@ async def create_missing(session: AsyncSession) -> None:
         await create(session, row.id, row.dimensions)
 
 
+async def size(session: AsyncSession, model: int) -> int:
+    """About how many vectors a model's index holds, as PostgreSQL last counted; 0 without one."""
+    found = await session.execute(
+        text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)"), {"name": name_of(model)}
+    )
+    return max(0, int(found.scalar() or 0))
+
+
+async def lock(session: AsyncSession, model: int) -> None:
+    """Lets nobody else record vectors of a model until the commit, for two clips recorded at once do not see each other."""
+    await session.execute(text("SELECT pg_advisory_xact_lock(:room, :model)"), {"room": 0x4E44, "model": model})
+
+
 async def note_near_duplicates(session: AsyncSession, clip_id: UUID, model: int, dimensions: int) -> None:
     """Writes down which clips a clip is a near-duplicate of, by one model.
 
     Two clips are as alike as, on average, the keyframes of one are to their nearest of the other; of the two ways to look
     at it the lesser counts, so that a short clip is no duplicate of a long one that merely contains its picture.
     """
-    # One after the other, for two clips recorded at once would not see each other.
-    await session.execute(text("SELECT pg_advisory_xact_lock(:room, :model)"), {"room": 0x4E44, "model": model})
     await session.execute(
         text("DELETE FROM near_duplicate WHERE model = :model AND (one = :clip_id OR other = :clip_id)"),
         {"clip_id": clip_id, "model": model},

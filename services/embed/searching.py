@@ -1,14 +1,15 @@
 """Searches over the vectors and words of clips.
 
-Few vectors, whether the model has few or the filters leave few, are all compared, which is exact. Of many, the model's
-index gives candidates, walked on until enough of them pass the filters, and the vectors themselves decide their order; if
-what passes lies so far from the query that the walk ends before, all are compared after all.
+Few vectors, whether the model has few or the filters leave few, are all compared, which is exact. Of more, those of the clips
+that pass the filters and lie near the same centroids as the query are. Of many, the model's index gives candidates, walked on
+until enough of them pass the filters, and the vectors themselves decide their order. Where so little that passes lies near the
+query that either way ends before enough was found, all are compared after all.
 A clip is as like a query as the nearest of its vectors. Clips that are hidden by a decision are never found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,9 +19,10 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.embed import index, inverted
 from services.embed.domain.fusion import fused, groups
 from services.embed.domain.orders import PICTURE
-from services.embed.index import kind_of, name_of
+from services.embed.index import kind_of
 from services.embed.store import BadVectors, Model, spell
 
 CANDIDATES_PER_RESULT = 4
@@ -29,6 +31,10 @@ many did."""
 EVEN = 30
 """To compare all ``n`` vectors that pass the filters costs in proportion to ``n``; to walk the index over ``N`` until enough
 pass, in proportion to ``N / n``. Both were measured to cost the same near ``n = 30 * sqrt(N)``."""
+EVEN_NEAR = 60
+"""The same of comparing those of the ``n`` vectors that lie near the query's centroids."""
+MOST_NEAR = 10
+"""No more than so many times ``sqrt(N)`` vectors are compared for lying near the query's centroids."""
 VECTORS_PER_CLIP = 4
 """A clip that passes the filters counts as so many vectors when it is decided whether to compare all."""
 MAX_CANDIDATES = 1_000
@@ -197,49 +203,69 @@ async def nearest(
         raise BadVectors(
             f"The query has {dimensions} numbers and {model.model_id} has {model.dimensions}; use one model."
         )
-    kind = kind_of(model.dimensions)
     passing, values = filters.clauses
-    values |= {"part": part, "model": model.id}
     await _set(session, _QUICK_WAYS)
-    few = await _few(session, model, passing, values, exact_rows)
-    exact = kind is None or few is not None
-    conditions = f" AND NOT c.archived{passing}"
-    if few:
-        conditions = " AND e.clip_id = ANY(cast(:few AS uuid[]))"
-        values = {"part": part, "few": few}
+    compared = partial(_compared, session, query, model, limit=limit, part=part, without=without)
+    everything = f" AND NOT c.archived{passing}"
+    kind = kind_of(model.dimensions)
+    size = await index.size(session, model.id)
+    if kind is None or (not passing and await _is_small(session, model, part, size, exact_rows)):
+        found, _ = await compared(everything, values)
+        return found
+    if passing:
+        async for few, is_all in _few(session, query, model, passing, values, size, exact_rows):
+            found, is_short = await compared(" AND e.clip_id = ANY(cast(:few AS uuid[]))", {"few": few}, joined=False)
+            if is_all or not is_short:
+                return found
+    # Nothing but the model's index and the clips' own may be walked: the planner knows nothing of likeness, and sorting
+    # what passes a filter can be a thousand times the work.
+    walk = {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": str(EF_SEARCH)}
+    await _set(session, walk | dict.fromkeys(_SLOW_WAYS, "off"))
+    found, is_short = await compared(everything, values, kind=kind)
+    await _set(session, dict.fromkeys(_SLOW_WAYS, "on"))
+    if is_short:
+        # What passes the filters lies far from the query: the walk ended before it met enough of it.
+        found, _ = await compared(everything, values)
+    return found
+
+
+async def _compared(
+    session: AsyncSession,
+    query: Sequence[tuple[int | None, str]],
+    model: Model,
+    conditions: str,
+    values: Mapping[str, Any],
+    *,
+    limit: int,
+    part: int,
+    without: UUID | None,
+    kind: str = "vector",
+    joined: bool = True,
+) -> tuple[list[Near], bool]:
+    """The nearest clips under some conditions, and whether less than enough met them.
+
+    Vectors are told apart as ``kind``, which is that of the model's index where it is walked; ``joined`` if the conditions
+    speak of the clip ``c``.
+    """
+    values = {**values, "part": part}
     if without is not None:
         conditions += " AND e.clip_id <> :without"
         values["without"] = without
     for number, (frame, vector) in enumerate(query):
         values |= {f"frame_{number}": frame, f"vector_{number}": vector}
-    if not exact:
-        # Nothing but the model's index and the clips' own may be walked: the planner knows nothing of likeness, and sorting
-        # what passes a filter can be a thousand times the work.
-        walk = {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": str(EF_SEARCH)}
-        await _set(session, walk | dict.fromkeys(_SLOW_WAYS, "off"))
     candidates = min(MAX_CANDIDATES, limit * CANDIDATES_PER_RESULT)
     while True:
-        ordered = "vector" if exact or kind is None else kind
-        rows = await session.execute(
-            text(_statement(model, conditions, ordered, len(query), candidates, limit, joined=not few)),
-            values,
-        )
-        found = rows.all()
+        statement = _statement(model, conditions, kind, len(query), candidates, limit, joined=joined)
+        found = (await session.execute(text(statement), values)).all()
         is_short = (found[0].looked_at if found else 0) < candidates * len(query)
-        if is_short and not exact:
-            # What passes the filters lies far from the query: the walk ended before it met enough of it.
-            exact = True
-            await _set(session, dict.fromkeys(_SLOW_WAYS, "on"))
-            continue
         if is_short or len(found) == limit or candidates == MAX_CANDIDATES:
             break
         candidates = min(MAX_CANDIDATES, 4 * candidates)
-    if not exact:
-        await _set(session, dict.fromkeys(_SLOW_WAYS, "on"))
-    return [
+    nearest_first = [
         Near(row.clip_id, 1 - float(row.distance), row.frame, row.object_key, row.part, row.query_frame)
         for row in found
     ]
+    return nearest_first, is_short
 
 
 def _statement(
@@ -289,31 +315,69 @@ async def _set(session: AsyncSession, settings: Mapping[str, str]) -> None:
     )
 
 
-async def _few(
-    session: AsyncSession, model: Model, passing: str, values: Mapping[str, Any], exact_rows: int
-) -> str | None:
-    """Whether so few vectors of a model pass the filters that all of them are compared; ``None`` if they are many.
-
-    Where there are filters, the clips that pass are counted, no further than it matters, and given as PostgreSQL spells an
-    array of them: to look for them a second time would take as long as to compare them. Without filters nothing is given.
-    """
-    size = await session.execute(
-        text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)"), {"name": name_of(model.id)}
+async def _is_small(session: AsyncSession, model: Model, part: int, size: int, exact_rows: int) -> bool:
+    """Whether a model has so few vectors of a part that all of them are compared."""
+    if size > exact_rows:
+        return False
+    found = await session.execute(
+        text("""
+            SELECT count(*) FROM (
+                SELECT 1 FROM embedding AS e WHERE e.model = :model AND e.part = :part LIMIT :most
+            ) AS counted
+        """),
+        {"model": model.id, "part": part, "most": exact_rows + 1},
     )
-    indexed = max(0, int(size.scalar() or 0))
-    if not passing:
-        if indexed > exact_rows:
-            return None
-        found = await session.execute(
-            text("""
-                SELECT count(*) FROM (
-                    SELECT 1 FROM embedding AS e WHERE e.model = :model AND e.part = :part LIMIT :most
-                ) AS counted
-            """),
-            {**values, "most": exact_rows + 1},
-        )
-        return "" if int(found.scalar_one()) <= exact_rows else None
-    most = max(exact_rows, int(EVEN * indexed**0.5)) // VECTORS_PER_CLIP
+    return int(found.scalar_one()) <= exact_rows
+
+
+async def _few(
+    session: AsyncSession,
+    query: Sequence[tuple[int | None, str]],
+    model: Model,
+    passing: str,
+    values: Mapping[str, Any],
+    size: int,
+    exact_rows: int,
+) -> AsyncIterator[tuple[str, bool]]:
+    """The clips that are worth comparing whole, if they are few, and whether they are all that pass the filters.
+
+    What PostgreSQL expects to pass decides what is tried: all that pass, if they are very few, or else those of them near the
+    query; then all again, if comparing them is still less work than walking the index. What it expects may be far from the
+    truth, so no more is looked at than is worth it.
+    """
+    root = size**0.5
+    expected = VECTORS_PER_CLIP * await _expected(session, passing, values)
+    near: list[int] = []
+    if exact_rows < expected <= EVEN_NEAR * root:
+        near = await inverted.probes(session, model.id, [vector for _, vector in query])
+    if near:
+        condition = f"{passing} AND c.centroids && cast(:near AS integer[])"
+        few = await _clips(session, condition, {**values, "near": near}, max(exact_rows, int(MOST_NEAR * root)))
+        if few is not None:
+            yield few, False
+    most = max(exact_rows, int(EVEN * root))
+    if expected <= most:
+        few = await _clips(session, passing, values, most)
+        if few is not None:
+            yield few, True
+
+
+async def _expected(session: AsyncSession, passing: str, values: Mapping[str, Any]) -> int:
+    """How many clips PostgreSQL expects to pass the filters, by its statistics. One planning; nothing is read."""
+    plan = await session.execute(
+        text(f"EXPLAIN (FORMAT JSON) SELECT FROM clip AS c WHERE NOT c.archived{passing}"),  # noqa: S608 - made of constants.
+        values,
+    )
+    return int(plan.scalar_one()[0]["Plan"]["Plan Rows"])
+
+
+async def _clips(session: AsyncSession, passing: str, values: Mapping[str, Any], most_vectors: int) -> str | None:
+    """The clips that pass as PostgreSQL spells an array of them, unless they have more vectors than may be compared.
+
+    They are counted no further than it matters, and given: to look for them a second time would take as long as to compare
+    them.
+    """
+    most = most_vectors // VECTORS_PER_CLIP
     row = (
         await session.execute(
             text(f"""

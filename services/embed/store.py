@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.errors import Permanent
 from contracts.events.v1.clip import ClipApproved, ClipExported, ClipKeyframed, ClipTagged
-from services.embed import index
+from services.embed import index, inverted
 from services.embed.domain.orders import PICTURE, EmbedOrder, EmbedResult, ModelVectors
 from services.embed.domain.standing import PROGRESS, Decided, Standing, heard, tagged
 
@@ -276,8 +276,10 @@ async def record_vectors(session: AsyncSession, order: EmbedOrder, result: Embed
                 for part, frame, row in zip(parts, vectors.frames, rows, strict=True)
             ],
         )
+        await index.lock(session, model)
         if vectors.sees in {"pictures", "both"}:
             await index.note_near_duplicates(session, order.clip_id, model, vectors.model.dimensions)
+    await inverted.place(session, [order.clip_id])
     await progress(session, order.clip_id, "embedded")
 
 

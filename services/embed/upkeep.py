@@ -1,6 +1,6 @@
 """What the stage does on its own: it embeds again what a new setting asks for, and forgets what has been replaced.
 
-A model that is new in the settings is noticed at the start, and every clip gets vectors by it as ordinary work, after that
+The inverted files of models with many vectors are chosen and filled here too. A model that is new in the settings is noticed at the start, and every clip gets vectors by it as ordinary work, after that
 of clips that have none. The former vectors serve searches until the new set is whole; then they are forgotten.
 """
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.chassis.ledger import Ledger
 from services.chassis.runtime import Runtime
-from services.embed import index, store
+from services.embed import index, inverted, store
 from services.embed.domain.orders import NAMED_THINGS, ModelSpec
 from services.embed.handlers import queue_keyframes, queue_vectors
 from services.embed.jobs import REEMBED
@@ -37,6 +37,7 @@ async def upkeep(runtime: Runtime) -> None:
                 is_known = True
             async with runtime.transaction(cause="upkeep") as ledger:
                 queued = await queue_campaigns(ledger)
+            await keep_centroids(runtime)
             if not queued:
                 async with runtime.transaction(cause="upkeep") as ledger:
                     for name in await store.retire_models(ledger.session, model_names(ledger.settings)):
@@ -44,6 +45,24 @@ async def upkeep(runtime: Runtime) -> None:
         except (DBAPIError, OSError) as error:
             log.warning("The upkeep must wait for the database.", extra={"reason": repr(error)[:300]})
         await asyncio.sleep(runtime.settings.poll_interval.total_seconds())
+
+
+async def keep_centroids(runtime: Runtime) -> None:
+    """Chooses centroids for models that have many vectors, or many more than before, and places every clip among them."""
+    settings: Settings = runtime.settings
+    async with runtime.transaction(cause="upkeep") as ledger:
+        outgrown = await inverted.outgrown(ledger.session, settings.embed_exact_rows)
+    for model, dimensions, vectors in outgrown:
+        async with runtime.transaction(cause="upkeep") as ledger:
+            rows = await inverted.sample(ledger.session, model, dimensions, vectors)
+        if len(rows):
+            centres = await asyncio.to_thread(inverted.choose, rows, inverted.count_of(vectors))
+            async with runtime.transaction(cause="upkeep") as ledger:
+                await inverted.keep_set(ledger.session, model, vectors, centres)
+    is_busy = True
+    while is_busy:
+        async with runtime.transaction(cause="upkeep") as ledger:
+            is_busy = await inverted.place_next(ledger.session)
 
 
 def model_names(settings: Settings) -> tuple[str, ...]:

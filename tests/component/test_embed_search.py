@@ -20,7 +20,7 @@ from contracts.events.v1.clip import ClipApproved, ClipArchived, ClipEditUndone,
 from contracts.values import Deliverable, DeliverableFile, EmbeddingModel, FrameRange, Keyframe, ObjectRef, Verdict
 from services.chassis import migrations
 from services.chassis.runtime import open_runtime
-from services.embed import index, searching, store
+from services.embed import index, inverted, searching, store, upkeep
 from services.embed.api import create_api
 from services.embed.app import STAGE
 from services.embed.domain.orders import TEXT_MODEL, EmbedOrder, EmbedResult, ModelSpec, ModelVectors
@@ -379,6 +379,155 @@ async def test_what_lies_far_from_the_query_is_found_behind_filters_all_the_same
             ledger.session, near.tolist(), model, limit=10, filters=searching.Filters(tags=("far",)), exact_rows=0
         )
     assert {match.clip_id.int for match in found} == set(range(151, 161))
+
+
+CLUSTERS = np.random.default_rng(7).normal(size=(8, 32))
+CLUSTERS /= np.linalg.norm(CLUSTERS, axis=1, keepdims=True)
+
+
+def in_cluster(clip: int) -> np.ndarray:
+    """Two vectors of a clip in the cluster of its number."""
+    return CLUSTERS[clip % 8] + 0.05 * np.random.default_rng(clip).normal(size=(2, 32))
+
+
+async def choose_centroids(runtime) -> None:
+    """Centroids for the model that needs some; no clip is placed among them yet."""
+    async with runtime.transaction() as ledger:
+        await ledger.session.execute(text("ANALYZE"))
+        ((model, dimensions, vectors),) = await inverted.outgrown(ledger.session, 0)
+        rows = await inverted.sample(ledger.session, model, dimensions, vectors)
+        await inverted.keep_set(ledger.session, model, vectors, inverted.choose(rows, inverted.count_of(vectors)))
+
+
+async def place_all(runtime) -> None:
+    is_busy = True
+    while is_busy:
+        async with runtime.transaction() as ledger:
+            is_busy = await inverted.place_next(ledger.session)
+
+
+async def lost(runtime) -> list[int]:
+    """Clips that have vectors and lie near no centroid of some set of their models."""
+    async with runtime.transaction() as ledger:
+        rows = await ledger.session.execute(
+            text("""
+                SELECT DISTINCT clip_id FROM embedding JOIN centroid_set AS s USING (model) JOIN clip USING (clip_id)
+                WHERE NOT EXISTS (SELECT FROM centroid WHERE set = s.id AND id = ANY(centroids)) ORDER BY clip_id
+            """)
+        )
+        return [row.clip_id.int for row in rows]
+
+
+async def centroid_sets(runtime) -> list[tuple[int, bool]]:
+    async with runtime.transaction() as ledger:
+        rows = await ledger.session.execute(text("SELECT vectors, ready FROM centroid_set ORDER BY id"))
+        return [(row.vectors, row.ready) for row in rows]
+
+
+async def test_of_many_that_pass_a_filter_those_near_the_querys_centroids_are_compared(runtime, monkeypatch):
+    monkeypatch.setattr(inverted, "PROBES", 6)
+    monkeypatch.setattr(searching, "EVEN", 0)
+    for clip in range(1, 161):
+        await record(runtime, order(clip, tags=("even",) if clip % 2 == 0 else ()), in_cluster(clip))
+
+    async def ask(limit: int = 5, exact_rows: int = 0) -> list[int]:
+        async with runtime.transaction() as ledger:
+            model = await store.current(ledger.session, "m")
+            filters = searching.Filters(tags=("even",))
+            found = await searching.clips_like(
+                ledger.session, CLUSTERS[2].tolist(), model, limit=limit, filters=filters, exact_rows=exact_rows
+            )
+        return [match.clip_id.int for match in found]
+
+    best = await ask(exact_rows=1_000)
+    assert all(clip % 8 == 2 for clip in best)
+    await choose_centroids(runtime)
+    assert await ask() == best, "a set that is not whole is not used"
+    await place_all(runtime)
+    assert await ask() == best
+    assert len(await ask(80)) == 80, "where too few lie near, all that pass are looked through"
+    # A clip whose place is forgotten shows which way was gone.
+    async with runtime.transaction() as ledger:
+        await ledger.session.execute(
+            text("UPDATE clip SET centroids = '{}' WHERE clip_id = :best"), {"best": UUID(int=best[0])}
+        )
+    assert await ask() == [*best[1:], (await ask(6, exact_rows=1_000))[5]]
+    monkeypatch.setattr(searching, "EVEN_NEAR", 0)
+    assert await ask() == best, "of too many near the query, the index is walked"
+
+
+async def test_a_clip_has_its_place_whenever_it_is_recorded(runtime):
+    for clip in range(1, 31):
+        await record(runtime, order(clip), in_cluster(clip))
+    assert await centroid_sets(runtime) == []
+    await choose_centroids(runtime)
+    await record(runtime, order(31), in_cluster(31))
+    assert await lost(runtime) == list(range(1, 31))
+    await place_all(runtime)
+    await record(runtime, order(32), in_cluster(32))
+    assert await lost(runtime) == []
+    assert await centroid_sets(runtime) == [(60, True)]
+
+
+async def test_a_clip_that_is_recorded_while_centroids_are_chosen_has_its_place(runtime):
+    for clip in range(2, 31):
+        await record(runtime, order(clip), in_cluster(clip))
+    async with runtime.transaction() as ledger:
+        await store.record_vectors(ledger.session, order(1), result(order(1), in_cluster(1)))
+        choosing = asyncio.create_task(choose_centroids(runtime))
+        done, _ = await asyncio.wait([choosing], timeout=1)
+        assert not done, "it must wait for whoever cannot see it"
+    await choosing
+    await place_all(runtime)
+    assert await lost(runtime) == []
+
+
+async def test_centroids_are_chosen_anew_for_four_times_the_vectors_and_the_former_serve_until_then(runtime):
+    for clip in range(1, 11):
+        await record(runtime, order(clip), in_cluster(clip))
+    async with runtime.transaction() as ledger:
+        assert await inverted.outgrown(ledger.session, 20) == []
+    await choose_centroids(runtime)
+    await place_all(runtime)
+    for clip in range(11, 40):
+        await record(runtime, order(clip), in_cluster(clip))
+
+    async def outgrown() -> list[int]:
+        async with runtime.transaction() as ledger:
+            await ledger.session.execute(text("ANALYZE"))
+            return [vectors for _, _, vectors in await inverted.outgrown(ledger.session, 0)]
+
+    async def probes() -> list[int]:
+        async with runtime.transaction() as ledger:
+            model = await store.current(ledger.session, "m")
+            return await inverted.probes(ledger.session, model.id, [store.spell(CLUSTERS[0].tolist())])
+
+    assert await outgrown() == []
+    await record(runtime, order(40), in_cluster(40))
+    assert await outgrown() == [80]
+    former = await probes()
+    await choose_centroids(runtime)
+    assert await outgrown() == [], "a set that is being filled is not begun again"
+    assert await probes() == former
+    assert await centroid_sets(runtime) == [(20, True), (80, False)]
+    await place_all(runtime)
+    assert await centroid_sets(runtime) == [(80, True)]
+    assert not set(await probes()) & set(former)
+    assert await lost(runtime) == []
+
+
+async def test_the_upkeep_chooses_centroids_and_places_every_clip(runtime, monkeypatch):
+    for clip in range(1, 11):
+        await record(runtime, order(clip), in_cluster(clip))
+    async with runtime.transaction() as ledger:
+        await ledger.session.execute(text("ANALYZE"))
+    await upkeep.keep_centroids(runtime)
+    assert await centroid_sets(runtime) == [], "few vectors are compared all the same"
+    monkeypatch.setattr(runtime, "settings", runtime.settings.model_copy(update={"embed_exact_rows": 5}))
+    monkeypatch.setattr(inverted, "CLIPS_AT_ONCE", 3)
+    await upkeep.keep_centroids(runtime)
+    assert await centroid_sets(runtime) == [(20, True)]
+    assert await lost(runtime) == []
 
 
 @pytest.fixture
