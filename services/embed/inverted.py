@@ -33,31 +33,37 @@ SAMPLE_PER_CENTROID = 16
 SAMPLE_BYTES = 128_000_000
 """Most that a sample may take in memory, whatever the model's size."""
 ROUNDS = 5
-MAX_DIMENSIONS = 16_000
-PROBES = 40
-"""Centroids nearest to a query whose clips are looked at."""
-MOST_PROBES = 60
-"""The same for a query of several vectors. An index scan for more keys costs out of proportion."""
+KEYS_AT_ONCE = 8
+"""Keys of one scan of the index. To unite the lists of ``n`` keys costs it in proportion to ``n`` squared; bitmaps unite for less."""
 CLIPS_AT_ONCE = 500
 
 
-async def probes(session: AsyncSession, model: int, vectors: Sequence[str]) -> list[int]:
-    """The centroids nearest to any of a query's vectors, as pgvector spells them; none while no set is ready."""
-    values: dict[str, object] = {"model": model}
+async def probes(session: AsyncSession, model: int, vectors: Sequence[str], count: int) -> list[int]:
+    """So many centroids nearest to a query's vector, as pgvector spells it; none while no set is ready.
+
+    Those of several vectors are mostly the same; there are never more than twice as many.
+    """
+    values: dict[str, object] = {"model": model, "most": 2 * count}
     near = []
     for number, vector in enumerate(vectors):
         values[f"vector_{number}"] = vector
         near.append(f"""(
             SELECT id, centre <#> cast(:vector_{number:d} AS halfvec) AS distance FROM centroid
-            WHERE set = (SELECT max(id) FROM centroid_set WHERE model = :model AND ready) ORDER BY 2 LIMIT {PROBES:d}
-        )""")  # noqa: S608 - an integer and a constant.
+            WHERE set = (SELECT max(id) FROM centroid_set WHERE model = :model AND ready) ORDER BY 2 LIMIT {count:d}
+        )""")  # noqa: S608 - integers.
     rows = await session.execute(
         text(f"""
-            SELECT id FROM ({" UNION ALL ".join(near)}) AS near GROUP BY id ORDER BY min(distance) LIMIT {MOST_PROBES:d}
-        """),  # noqa: S608 - made of constants.
+            SELECT id FROM ({" UNION ALL ".join(near)}) AS near GROUP BY id ORDER BY min(distance) LIMIT :most
+        """),  # noqa: S608 - as above.
         values,
     )
     return list(rows.scalars())
+
+
+def condition(near: Sequence[int]) -> tuple[str, dict[str, list[int]]]:
+    """That a clip ``c`` lies near one of some centroids, at least one, and what is bound in it."""
+    keys = {f"near_{start}": list(near[start : start + KEYS_AT_ONCE]) for start in range(0, len(near), KEYS_AT_ONCE)}
+    return f"({' OR '.join(f'c.centroids && cast(:{name} AS integer[])' for name in keys)})", keys
 
 
 async def place(session: AsyncSession, clips: Iterable[UUID]) -> None:
@@ -106,9 +112,8 @@ async def outgrown(session: AsyncSession, least: int) -> list[tuple[int, int, in
     models = await session.execute(
         text("""
             SELECT id, dimensions, coalesce((SELECT max(vectors) FROM centroid_set WHERE model = model.id), 0) AS chosen_of
-            FROM model WHERE dimensions <= :most ORDER BY id
-        """),
-        {"most": MAX_DIMENSIONS},
+            FROM model ORDER BY id
+        """)
     )
     found = []
     for model in models.all():

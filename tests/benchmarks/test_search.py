@@ -37,6 +37,7 @@ FILTERS = {
     "one video of 200": searching.Filters(video_id=UUID(int=7)),
     "half of the lengths": searching.Filters(min_seconds=5),
     "a tag and a length": searching.Filters(tags=("wide",), max_seconds=3),
+    "a tag and a short length": searching.Filters(tags=("wide",), max_seconds=2),
 }
 
 

@@ -425,7 +425,7 @@ async def centroid_sets(runtime) -> list[tuple[int, bool]]:
 
 
 async def test_of_many_that_pass_a_filter_those_near_the_querys_centroids_are_compared(runtime, monkeypatch):
-    monkeypatch.setattr(inverted, "PROBES", 6)
+    monkeypatch.setattr(searching, "PROBES", 6)
     monkeypatch.setattr(searching, "EVEN", 0)
     for clip in range(1, 161):
         await record(runtime, order(clip, tags=("even",) if clip % 2 == 0 else ()), in_cluster(clip))
@@ -500,7 +500,7 @@ async def test_centroids_are_chosen_anew_for_four_times_the_vectors_and_the_form
     async def probes() -> list[int]:
         async with runtime.transaction() as ledger:
             model = await store.current(ledger.session, "m")
-            return await inverted.probes(ledger.session, model.id, [store.spell(CLUSTERS[0].tolist())])
+            return await inverted.probes(ledger.session, model.id, [store.spell(CLUSTERS[0].tolist())], 6)
 
     assert await outgrown() == []
     await record(runtime, order(40), in_cluster(40))
