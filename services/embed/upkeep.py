@@ -1,13 +1,15 @@
 """What the stage does on its own: it embeds again what a new setting asks for, and forgets what has been replaced.
 
-The inverted files of models with many vectors are chosen and filled here too. A model that is new in the settings is noticed at the start, and every clip gets vectors by it as ordinary work, after that
-of clips that have none. The former vectors serve searches until the new set is whole; then they are forgotten.
+A model that is new in the settings is noticed at the start, and every clip gets vectors by it as ordinary work, after that
+of clips that have none. The former vectors serve searches until the new set is whole; then they are forgotten. Models that
+have come to many vectors get their inverted file.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from uuid import uuid4
 
 from sqlalchemy.exc import DBAPIError
@@ -24,11 +26,14 @@ log = logging.getLogger(__name__)
 
 CLIPS_AT_ONCE = 200
 """Clips queued in one transaction."""
+CENTROIDS_EVERY = 60.0
+"""Seconds between looks for models that need other centroids; PostgreSQL counts their vectors no more often."""
 
 
 async def upkeep(runtime: Runtime) -> None:
     """Looks for ever, at the interval at which every loop looks."""
     is_known = False
+    next_centroids = 0.0
     while True:
         try:
             if not is_known:
@@ -37,7 +42,9 @@ async def upkeep(runtime: Runtime) -> None:
                 is_known = True
             async with runtime.transaction(cause="upkeep") as ledger:
                 queued = await queue_campaigns(ledger)
-            await keep_centroids(runtime)
+            if time.monotonic() >= next_centroids:
+                await keep_centroids(runtime)
+                next_centroids = time.monotonic() + CENTROIDS_EVERY
             if not queued:
                 async with runtime.transaction(cause="upkeep") as ledger:
                     for name in await store.retire_models(ledger.session, model_names(ledger.settings)):
