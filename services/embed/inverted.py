@@ -68,35 +68,36 @@ def condition(near: Sequence[int]) -> tuple[str, dict[str, list[int]]]:
 
 async def place(session: AsyncSession, clips: Iterable[UUID]) -> None:
     """Notes near which centroids the vectors of some clips lie, in every set of every model."""
-    import numpy as np
-
     wanted = list(clips)
-    found: dict[UUID, set[int]] = {clip: set() for clip in wanted}
-    models = await session.execute(
+    rows = await session.execute(
         text("""
-            SELECT DISTINCT model FROM embedding JOIN centroid_set USING (model) WHERE clip_id = ANY(:clips)
+            SELECT e.model, e.clip_id, vector_send(e.vector) FROM embedding AS e
+            WHERE e.clip_id = ANY(:clips) AND EXISTS (SELECT FROM centroid_set AS s WHERE s.model = e.model)
         """),
         {"clips": wanted},
     )
-    seen_by = models.scalars().all()
-    if not seen_by:
+    of_model: dict[int, list[tuple[UUID, bytes]]] = {}
+    for model, clip, vector in rows:
+        of_model.setdefault(model, []).append((clip, vector))
+    if not of_model:
         return
-    for model in seen_by:
-        rows = await session.execute(
-            text("SELECT clip_id, vector_send(vector) FROM embedding WHERE clip_id = ANY(:clips) AND model = :model"),
-            {"clips": wanted, "model": model},
-        )
-        owners, vectors = zip(*rows.all(), strict=True)
-        matrix = _matrix(vectors, ">f4")
-        sets = await session.execute(text("SELECT id FROM centroid_set WHERE model = :model"), {"model": model})
-        for number in sets.scalars().all():
-            rows = await session.execute(
-                text("SELECT id, halfvec_send(centre) FROM centroid WHERE set = :number"), {"number": number}
-            )
-            names, centres = zip(*rows.all(), strict=True)
-            near = await asyncio.to_thread(_nearest, matrix, _matrix(centres, ">f2"))
-            for clip, name in zip(owners, np.asarray(names)[near].tolist(), strict=True):
-                found[clip].add(name)
+    rows = await session.execute(
+        text("""
+            SELECT s.model, s.id, c.id, halfvec_send(c.centre)
+            FROM centroid_set AS s JOIN centroid AS c ON c.set = s.id WHERE s.model = ANY(:models)
+        """),
+        {"models": list(of_model)},
+    )
+    sets: dict[tuple[int, int], list[tuple[int, bytes]]] = {}
+    for model, number, name, centre in rows:
+        sets.setdefault((model, number), []).append((name, centre))
+    found: dict[UUID, set[int]] = {clip: set() for clip in wanted}
+    for (model, _), centroids in sets.items():
+        owners, vectors = zip(*of_model[model], strict=True)
+        names, centres = zip(*centroids, strict=True)
+        near = await asyncio.to_thread(_nearest, _matrix(vectors, ">f4"), _matrix(centres, ">f2"))
+        for clip, nearest in zip(owners, near.tolist(), strict=True):
+            found[clip].add(names[nearest])
     await session.execute(
         text("""
             UPDATE clip SET centroids = cast(placed.centroids AS integer[])
