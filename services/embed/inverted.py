@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.embed import index
+from services.embed.vectors import spell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,7 +176,7 @@ async def keep_set(session: AsyncSession, model: int, vectors: int, centres: NDA
             INSERT INTO centroid (set, centre)
             SELECT :number, cast(centre AS halfvec) FROM unnest(cast(:centres AS text[])) AS centre
         """),
-        {"number": number.scalar_one(), "centres": [f"[{','.join(map(str, row))}]" for row in centres.tolist()]},
+        {"number": number.scalar_one(), "centres": list(map(spell, centres.tolist()))},
     )
 
 

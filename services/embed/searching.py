@@ -23,7 +23,8 @@ from services.embed import index, inverted
 from services.embed.domain.fusion import fused, groups
 from services.embed.domain.orders import PICTURE
 from services.embed.index import kind_of
-from services.embed.store import BadVectors, Model, spell
+from services.embed.store import BadVectors, Model
+from services.embed.vectors import spell
 
 CANDIDATES_PER_RESULT = 4
 """Nearest vectors asked of the index for each clip wanted: several may belong to one clip. More are asked for when too

@@ -24,6 +24,7 @@ from contracts.events.v1.clip import ClipApproved, ClipExported, ClipKeyframed, 
 from services.embed import index, inverted
 from services.embed.domain.orders import PICTURE, EmbedOrder, EmbedResult, ModelVectors
 from services.embed.domain.standing import PROGRESS, Decided, Standing, heard, tagged
+from services.embed.vectors import spell
 
 
 class BadVectors(Permanent):
@@ -69,11 +70,6 @@ def unpack(vectors: ModelVectors) -> list[array[float]]:
             "delete the clip's embeddings in the object store and retry."
         )
     return [values[start : start + dimensions] for start in range(0, len(values), dimensions)]
-
-
-def spell(vector: Sequence[float]) -> str:
-    """A vector as pgvector reads it."""
-    return f"[{','.join(map(repr, vector))}]"
 
 
 _KEEP = text("""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from contracts.values import EmbeddingModel as ModelFacts
@@ -43,3 +44,8 @@ def packed(
     )
     vectors = base64.b64encode(rows.astype("<f4").tobytes()).decode()
     return ModelVectors(model=facts, frames=frames, vectors=vectors, sees=sees, parts=parts)
+
+
+def spell(vector: Sequence[float]) -> str:
+    """A vector as pgvector reads it."""
+    return f"[{','.join(map(repr, vector))}]"

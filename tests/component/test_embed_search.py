@@ -25,6 +25,7 @@ from services.embed.api import create_api
 from services.embed.app import STAGE
 from services.embed.domain.orders import TEXT_MODEL, EmbedOrder, EmbedResult, ModelSpec, ModelVectors
 from services.embed.settings import PACKAGED_MODEL, Settings
+from services.embed.vectors import spell
 
 VIDEO, OTHER_VIDEO = UUID(int=1), UUID(int=2)
 EXACT = {"exact_rows": 1_000_000}
@@ -500,7 +501,7 @@ async def test_centroids_are_chosen_anew_for_four_times_the_vectors_and_the_form
     async def probes() -> list[int]:
         async with runtime.transaction() as ledger:
             model = await store.current(ledger.session, "m")
-            return await inverted.probes(ledger.session, model.id, [store.spell(CLUSTERS[0].tolist())], 6)
+            return await inverted.probes(ledger.session, model.id, [spell(CLUSTERS[0].tolist())], 6)
 
     assert await outgrown() == []
     await record(runtime, order(40), in_cluster(40))
