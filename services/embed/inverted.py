@@ -36,6 +36,8 @@ SAMPLE_BYTES = 128_000_000
 ROUNDS = 5
 KEYS_AT_ONCE = 8
 """Keys of one scan of the index. To unite the lists of ``n`` keys costs it in proportion to ``n`` squared; bitmaps unite for less."""
+CLIPS_PER_KEY = 50
+"""To look one key up in the index takes as long as to look through the centroids of so many clips."""
 CLIPS_AT_ONCE = 500
 
 
@@ -61,8 +63,14 @@ async def probes(session: AsyncSession, model: int, vectors: Sequence[str], coun
     return list(rows.scalars())
 
 
-def condition(near: Sequence[int]) -> tuple[str, dict[str, list[int]]]:
-    """That a clip ``c`` lies near one of some centroids, at least one, and what is bound in it."""
+def condition(near: Sequence[int], clips: int) -> tuple[str, dict[str, list[int]]]:
+    """That a clip ``c`` lies near one of some centroids, at least one, and what is bound in it.
+
+    ``clips`` are about as many as meet all other conditions: either each of those is looked at, or the index.
+    """
+    if clips < CLIPS_PER_KEY * len(near):
+        is_near = "EXISTS (SELECT FROM unnest(c.centroids) AS own (id) WHERE own.id = ANY(cast(:near AS integer[])))"
+        return is_near, {"near": list(near)}
     keys = {f"near_{start}": list(near[start : start + KEYS_AT_ONCE]) for start in range(0, len(near), KEYS_AT_ONCE)}
     return f"({' OR '.join(f'c.centroids && cast(:{name} AS integer[])' for name in keys)})", keys
 

@@ -36,9 +36,9 @@ EVEN = 30
 pass, in proportion to ``N / n``. Both were measured to cost the same near ``n = 30 * sqrt(N)``."""
 EVEN_NEAR = 45
 """The same of comparing those of the ``n`` vectors that lie near the query's centroids."""
-PROBES = 60
-"""Centroids nearest to the query whose clips are compared, if ``n = 25 * sqrt(N)`` pass. The fewer pass, the farther the nearest of
-them lie, so there are more: by ``n ** -1.5``. In proportion alone, recall at 10 was 0.975 to 0.995 where one in 80 passed."""
+PROBES = 75
+"""Centroids nearest to the query whose clips are compared, if ``n = 25 * sqrt(N)`` vectors pass. The fewer pass, the farther the nearest
+of them lie, so there are more: by ``n ** -1.5``. In proportion alone, recall at 10 was 0.975 to 0.995 where one in 80 passed."""
 VECTORS_PER_CLIP = 4
 """A clip that passes the filters counts as so many vectors when it is decided whether to compare all."""
 MAX_CANDIDATES = 1_000
@@ -209,95 +209,138 @@ async def nearest(
         )
     passing, values = filters.clauses
     await _set(session, _QUICK_WAYS)
-    compared = partial(_compared, session, query, model, limit=limit, part=part, without=without)
-    everything = f" AND NOT c.archived{passing}"
+    asked = _Asked(session, query, model, limit, part, without)
     kind = kind_of(model.dimensions)
     size = await index.size(session, model.id)
     if kind is None or (not passing and await _is_small(session, model, part, size, exact_rows)):
-        found, _ = await compared(everything, values)
-        return found
+        return (await asked.compare(passing, values)).clips
     if passing:
-        async for few, is_all in _few(session, query, model, passing, values, size, exact_rows):
-            found, is_short = await compared(" AND e.clip_id = ANY(cast(:few AS uuid[]))", {"few": few}, joined=False)
-            if is_all or not is_short:
-                return found
+        async for found, is_all in _few(asked, passing, values, size, exact_rows):
+            if found is not None and (is_all or not found.is_short):
+                return found.clips
     # Nothing but the model's index and the clips' own may be walked: the planner knows nothing of likeness, and sorting
     # what passes a filter can be a thousand times the work.
     walk = {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": str(EF_SEARCH)}
     await _set(session, walk | dict.fromkeys(_SLOW_WAYS, "off"))
-    found, is_short = await compared(everything, values, kind=kind)
+    found = await asked.walk(passing, values, kind)
     await _set(session, dict.fromkeys(_SLOW_WAYS, "on"))
-    if is_short:
+    if found.is_short:
         # What passes the filters lies far from the query: the walk ended before it met enough of it.
-        found, _ = await compared(everything, values)
-    return found
+        found = await asked.compare(passing, values)
+    return found.clips
 
 
-async def _compared(
-    session: AsyncSession,
-    query: Sequence[tuple[int | None, str]],
-    model: Model,
-    conditions: str,
-    values: Mapping[str, Any],
-    *,
-    limit: int,
-    part: int,
-    without: UUID | None,
-    kind: str = "vector",
-    joined: bool = True,
-) -> tuple[list[Near], bool]:
-    """The nearest clips under some conditions, and whether less than enough met them.
+@dataclass(frozen=True)
+class _Found:
+    """The nearest clips, and whether less than enough vectors were met."""
 
-    Vectors are told apart as ``kind``, which is that of the model's index where it is walked; ``joined`` if the conditions
-    speak of the clip ``c``.
+    clips: list[Near]
+    is_short: bool
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question for the clips nearest to some vectors, and the ways to answer it: one statement each.
+
+    Statements are made of constants and integers; what came from outside is bound. ``passing`` are conditions on the
+    clip ``c``.
     """
-    values = {**values, "part": part}
-    if without is not None:
-        conditions += " AND e.clip_id <> :without"
-        values["without"] = without
-    for number, (frame, vector) in enumerate(query):
-        values |= {f"frame_{number}": frame, f"vector_{number}": vector}
-    candidates = min(MAX_CANDIDATES, limit * CANDIDATES_PER_RESULT)
-    while True:
-        statement = _statement(model, conditions, kind, len(query), candidates, limit, joined=joined)
-        found = (await session.execute(text(statement), values)).all()
-        is_short = (found[0].looked_at if found else 0) < candidates * len(query)
-        if is_short or len(found) == limit or candidates == MAX_CANDIDATES:
-            break
-        candidates = min(MAX_CANDIDATES, 4 * candidates)
-    nearest_first = [
-        Near(row.clip_id, 1 - float(row.distance), row.frame, row.object_key, row.part, row.query_frame)
-        for row in found
-    ]
-    return nearest_first, is_short
 
+    session: AsyncSession
+    query: Sequence[tuple[int | None, str]]
+    model: Model
+    limit: int
+    part: int
+    without: UUID | None
 
-def _statement(
-    model: Model, conditions: str, kind: str, queries: int, candidates: int, limit: int, *, joined: bool
-) -> str:
-    """The nearest clips among so many nearest vectors of each query; ``joined`` if conditions speak of the clip ``c``.
+    async def compare(self, passing: str, values: Mapping[str, Any]) -> _Found:
+        """Compares all vectors of the clips that pass."""
+        found = await self._best(self._comparing("clip AS c", f" AND NOT c.archived{passing}"), values)
+        assert found is not None  # noqa: S101 - they are not counted.
+        return found
 
-    Candidates are told by their distance as ``kind``, the order of the clips by that in full precision. The text is made of
-    constants and integers; what came from outside is bound.
-    """
-    clip = "JOIN clip AS c ON c.clip_id = e.clip_id" if joined else ""
-    near = " UNION ALL ".join(
-        f"""(
-            SELECT e.clip_id, e.frame, e.part, e.object_key, cast(:frame_{number:d} AS integer) AS query_frame,
-                e.vector <=> cast(:vector_{number:d} AS vector) AS distance
-            FROM embedding AS e {clip} WHERE e.model = {model.id:d} AND e.part = :part{conditions}
-            ORDER BY e.vector::{kind} <=> cast(:vector_{number:d} AS vector)::{kind} LIMIT {candidates:d}
-        )"""  # noqa: S608
-        for number in range(queries)
-    )
-    return f"""
-        WITH near AS MATERIALIZED ({near}),
-        best AS (
-            SELECT DISTINCT ON (clip_id) clip_id, frame, part, object_key, query_frame, distance
-            FROM near ORDER BY clip_id, distance, frame, query_frame
+    async def compare_few(self, passing: str, values: Mapping[str, Any], most_vectors: int) -> _Found | None:
+        """The same, if the clips that pass have no more vectors than ``most_vectors``; nothing is compared otherwise.
+
+        They are counted no further than it matters.
+        """
+        most = most_vectors // VECTORS_PER_CLIP
+        few = f"""
+            few AS MATERIALIZED (SELECT c.clip_id FROM clip AS c WHERE NOT c.archived{passing} LIMIT {most + 1:d}),
+            counted AS MATERIALIZED (SELECT count(*) <= {most:d} AS are_few FROM few),
+        """  # noqa: S608
+        near = self._comparing("few AS c", " AND (SELECT are_few FROM counted)")
+        return await self._best(near, values, few, "(SELECT are_few FROM counted)")
+
+    async def walk(self, passing: str, values: Mapping[str, Any], kind: str) -> _Found:
+        """Walks the model's index, in which vectors are of the type ``kind``, until enough of what it meets passes."""
+        found = await self._best(self._walking(f" AND NOT c.archived{passing}", kind), values)
+        assert found is not None  # noqa: S101 - they are not counted.
+        return found
+
+    def _comparing(self, clips: str, conditions: str) -> str:
+        """The nearest vectors of some clips ``c``; each is read once for all of the query's."""
+        asked = ", ".join(
+            f"(cast(:frame_{number:d} AS integer), cast(:vector_{number:d} AS vector))"
+            for number in range(len(self.query))
         )
-        SELECT best.*, (SELECT count(*) FROM near) AS looked_at FROM best ORDER BY distance, clip_id LIMIT {limit:d}
-    """  # noqa: S608
+        return f"""
+            SELECT e.clip_id, e.frame, e.part, e.object_key, asked.frame AS query_frame, e.vector <=> asked.vector AS distance
+            FROM {clips} JOIN embedding AS e ON e.clip_id = c.clip_id
+            CROSS JOIN (VALUES {asked}) AS asked (frame, vector)
+            WHERE {self._own}{conditions} ORDER BY distance LIMIT :candidates
+        """  # noqa: S608
+
+    def _walking(self, conditions: str, kind: str) -> str:
+        """The vectors that the index gives as nearest, by a walk for each of the query's."""
+        share = f"(:candidates / {len(self.query):d})"
+        return " UNION ALL ".join(
+            f"""(
+                SELECT e.clip_id, e.frame, e.part, e.object_key, cast(:frame_{number:d} AS integer) AS query_frame,
+                    e.vector <=> cast(:vector_{number:d} AS vector) AS distance
+                FROM embedding AS e JOIN clip AS c ON c.clip_id = e.clip_id WHERE {self._own}{conditions}
+                ORDER BY e.vector::{kind} <=> cast(:vector_{number:d} AS vector)::{kind} LIMIT {share}
+            )"""  # noqa: S608
+            for number in range(len(self.query))
+        )
+
+    @property
+    def _own(self) -> str:
+        others = "" if self.without is None else " AND e.clip_id <> :without"
+        return f"e.model = {self.model.id:d} AND e.part = :part{others}"
+
+    async def _best(self, near: str, values: Mapping[str, Any], few: str = "", are_few: str = "true") -> _Found | None:
+        """The nearest clips among the nearest vectors, by their distance in full precision; nothing unless ``are_few``."""
+        values = {**values, "part": self.part}
+        if self.without is not None:
+            values["without"] = self.without
+        for number, (frame, vector) in enumerate(self.query):
+            values |= {f"frame_{number}": frame, f"vector_{number}": vector}
+        statement = text(f"""
+            WITH {few} near AS MATERIALIZED ({near}),
+            best AS (
+                SELECT DISTINCT ON (clip_id) clip_id, frame, part, object_key, query_frame, distance
+                FROM near ORDER BY clip_id, distance, frame, query_frame
+            )
+            SELECT best.*, (SELECT count(*) FROM near) AS met, {are_few} AS are_few
+            FROM (SELECT) AS always LEFT JOIN best ON true ORDER BY distance, clip_id LIMIT {self.limit:d}
+        """)  # noqa: S608
+        candidates = min(MAX_CANDIDATES, self.limit * CANDIDATES_PER_RESULT)
+        while True:
+            wanted = candidates * len(self.query)
+            rows = (await self.session.execute(statement, {**values, "candidates": wanted})).all()
+            if not rows[0].are_few:
+                return None
+            is_short = rows[0].met < wanted
+            if is_short or len(rows) == self.limit or candidates == MAX_CANDIDATES:
+                break
+            candidates = min(MAX_CANDIDATES, 4 * candidates)
+        clips = [
+            Near(row.clip_id, 1 - float(row.distance), row.frame, row.object_key, row.part, row.query_frame)
+            for row in rows
+            if row.clip_id is not None
+        ]
+        return _Found(clips, is_short)
 
 
 _QUICK_WAYS = {
@@ -335,37 +378,27 @@ async def _is_small(session: AsyncSession, model: Model, part: int, size: int, e
 
 
 async def _few(
-    session: AsyncSession,
-    query: Sequence[tuple[int | None, str]],
-    model: Model,
-    passing: str,
-    values: Mapping[str, Any],
-    size: int,
-    exact_rows: int,
-) -> AsyncIterator[tuple[str, bool]]:
-    """The clips that are worth comparing whole, if they are few, and whether they are all that pass the filters.
+    asked: _Asked, passing: str, values: Mapping[str, Any], size: int, exact_rows: int
+) -> AsyncIterator[tuple[_Found | None, bool]]:
+    """What comes of comparing few clips, and whether they were all that pass the filters.
 
     What PostgreSQL expects to pass decides what is tried: all that pass, if they are very few, or else those of them near the
     query; then all again, if comparing them is still less work than walking the index. What it expects may be far from the
     truth, so no more is looked at than is worth it.
     """
     root = size**0.5
-    expected = VECTORS_PER_CLIP * await _expected(session, passing, values)
+    expected = VECTORS_PER_CLIP * await _expected(asked.session, passing, values)
     most = max(exact_rows, int(CHEAP * root))
     near: list[int] = []
     if most < expected <= EVEN_NEAR * root:
-        count = int(PROBES * max(1, 25 * root / expected) ** 1.5)
-        near = await inverted.probes(session, model.id, [vector for _, vector in query], count)
+        count = int(PROBES * (25 * root / expected) ** 1.5)
+        near = await inverted.probes(asked.session, asked.model.id, [vector for _, vector in asked.query], count)
     if near:
-        is_near, keys = inverted.condition(near)
-        few = await _clips(session, f"{passing} AND {is_near}", {**values, **keys}, most)
-        if few is not None:
-            yield few, False
+        is_near, keys = inverted.condition(near, expected // VECTORS_PER_CLIP)
+        yield await asked.compare_few(f"{passing} AND {is_near}", {**values, **keys}, most), False
     most = max(most, int(EVEN * root))
     if expected <= most:
-        few = await _clips(session, passing, values, most)
-        if few is not None:
-            yield few, True
+        yield await asked.compare_few(passing, values, most), True
 
 
 async def _expected(session: AsyncSession, passing: str, values: Mapping[str, Any]) -> int:
@@ -375,26 +408,6 @@ async def _expected(session: AsyncSession, passing: str, values: Mapping[str, An
         values,
     )
     return int(plan.scalar_one()[0]["Plan"]["Plan Rows"])
-
-
-async def _clips(session: AsyncSession, passing: str, values: Mapping[str, Any], most_vectors: int) -> str | None:
-    """The clips that pass as PostgreSQL spells an array of them, unless they have more vectors than may be compared.
-
-    They are counted no further than it matters, and given: to look for them a second time would take as long as to compare
-    them.
-    """
-    most = most_vectors // VECTORS_PER_CLIP
-    row = (
-        await session.execute(
-            text(f"""
-                SELECT count(*) AS clips, cast(coalesce(array_agg(clip_id), '{{}}') AS text) AS few FROM (
-                    SELECT c.clip_id FROM clip AS c WHERE NOT c.archived{passing} LIMIT :most
-                ) AS counted
-            """),  # noqa: S608 - made of constants.
-            {**values, "most": most + 1},
-        )
-    ).one()
-    return str(row.few) if int(row.clips) <= most else None
 
 
 _QUERY = "cast(replace(cast(plainto_tsquery('english', :words) AS text), '&', '|') AS tsquery)"

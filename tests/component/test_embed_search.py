@@ -425,7 +425,11 @@ async def centroid_sets(runtime) -> list[tuple[int, bool]]:
         return [(row.vectors, row.ready) for row in rows]
 
 
-async def test_of_many_that_pass_a_filter_those_near_the_querys_centroids_are_compared(runtime, monkeypatch):
+@pytest.mark.parametrize("clips_per_key", [0, 50], ids=["told-by-the-index", "told-by-each-clip"])
+async def test_of_many_that_pass_a_filter_those_near_the_querys_centroids_are_compared(
+    runtime, monkeypatch, clips_per_key
+):
+    monkeypatch.setattr(inverted, "CLIPS_PER_KEY", clips_per_key)
     monkeypatch.setattr(searching, "PROBES", 6)
     monkeypatch.setattr(searching, "EVEN", 0)
     for clip in range(1, 161):
