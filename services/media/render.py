@@ -229,9 +229,17 @@ class _State:
         """Bytes that the encoders take which are open now."""
         return sum(clip.memory for clip in (*self.opened, *self.closing))
 
+    def ended(self) -> Iterator[tuple[int, Rendered | HeatersError]]:
+        """What became of the clips whose encoders have finished, which hold their memory until they are asked."""
+        while (clip := next((clip for clip in self.closing if clip.has_ended), None)) is not None:
+            self.closing.remove(clip)
+            yield from self._result(clip)
+
     def next_result(self) -> Iterator[tuple[int, Rendered | HeatersError]]:
         """What became of the clip that has been closing for longest; waits for it. Nothing if parts of it are to come."""
-        clip = self.closing.popleft()
+        yield from self._result(self.closing.popleft())
+
+    def _result(self, clip: _ClipPass) -> Iterator[tuple[int, Rendered | HeatersError]]:
         outcome = clip.result()
         self.unfreed += clip.memory
         if self.unfreed >= _MOST_UNFREED:
@@ -282,6 +290,7 @@ def _render_run(
                 f"Frame {expected} did not come: the decoder gave frame {number}. Preprocess the video again."
             )
         expected += 1
+        yield from state.ended()
         while waiting and waiting[0].frames.start == number:
             needs = encoders_bytes(waiting[0].cut.profiles, frame.width * frame.height)
             tight = state.memory + needs > budget.encoder_memory
@@ -551,6 +560,11 @@ class _ClipPass:
                 self._asides.finish()
             for writer in self._writers:
                 writer.end()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether ``result`` would not wait."""
+        return self._error is not None or self._crew.has_ended
 
     def result(self) -> Rendered | HeatersError:
         """Waits for the encoders; gives what was made, or the first error."""

@@ -109,6 +109,11 @@ class Crew:
         """What failed first, if anything did."""
         return self._failure
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether every thread has come to its end."""
+        return not any(thread.is_alive() for thread in self._pipes)
+
     def join(self) -> None:
         """Waits for every thread; raises the first failure of any of them."""
         for thread in self._pipes:

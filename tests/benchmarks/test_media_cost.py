@@ -50,10 +50,11 @@ SOUND = ["-c:a", "aac", "-b:a", "192k", "-ac", "2"]
 FAST_START = ["-movflags", "+faststart"]
 
 
-def report(what: str, ours: Cost, theirs: Cost, limit: float) -> None:
+def report(what: str, ours: Cost, theirs: Cost, limit: float | None) -> None:
+    bound = "" if limit is None else f" (limit {limit:.2f})"
     print(
-        f"\n{what:<44} wall {ours.wall:6.2f} s, ffmpeg {theirs.wall:6.2f} s, ratio {ours.wall / theirs.wall:4.2f}; "
-        f"CPU {ours.cpu:6.2f} s, ffmpeg {theirs.cpu:6.2f} s, ratio {ours.cpu / theirs.cpu:4.2f} (limit {limit:.2f})"
+        f"\n{what:<60} wall {ours.wall:6.2f} s, ffmpeg {theirs.wall:6.2f} s, ratio {ours.wall / theirs.wall:4.2f}; "
+        f"CPU {ours.cpu:6.2f} s, ffmpeg {theirs.cpu:6.2f} s, ratio {ours.cpu / theirs.cpu:4.2f}{bound}"
     )
 
 
@@ -72,22 +73,21 @@ def ffmpeg() -> str:
     return found
 
 
-def side_by_side(ours: Callable[[Path], object], theirs: Callable[[Path], object], folder: Path) -> tuple[Cost, Cost]:
+def side_by_side(*works: Callable[[Path], object], folder: Path) -> list[Cost]:
     """Medians of each, run in turn."""
-    taken: dict[str, list[Cost]] = {"ours": [], "theirs": []}
+    taken: list[list[Cost]] = [[] for _ in works]
     for number in range(RUNS):
-        for name, work in (("ours", ours), ("theirs", theirs)):
-            out = folder / f"{name}-{number}"
+        for place, work in enumerate(works):
+            out = folder / f"{place}-{number}"
             out.mkdir()
             began, before = time.monotonic(), _cpu()
             work(out)
-            taken[name].append(Cost(time.monotonic() - began, _cpu() - before))
+            taken[place].append(Cost(time.monotonic() - began, _cpu() - before))
             shutil.rmtree(out)
-    first, second = (
+    return [
         Cost(statistics.median(cost.wall for cost in costs), statistics.median(cost.cpu for cost in costs))
-        for costs in (taken["ours"], taken["theirs"])
-    )
-    return first, second
+        for costs in taken
+    ]
 
 
 def cli(ffmpeg: str, *arguments: str | Path) -> None:
@@ -155,7 +155,7 @@ def test_proxied(full_hd: Path, ffmpeg: str, tmp_path: Path) -> None:
 
     report(
         "proxied, 300 frames 1080p",
-        *side_by_side(lambda out: make_review_media(full_hd, facts, out, settings), theirs, tmp_path),
+        *side_by_side(lambda out: make_review_media(full_hd, facts, out, settings), theirs, folder=tmp_path),
         1.05,
     )
 
@@ -175,7 +175,7 @@ def test_mastered(full_hd: Path, ffmpeg: str, tmp_path: Path) -> None:
 
     report(
         "mastered, 300 frames 1080p",
-        *side_by_side(lambda out: make_master(full_hd, facts, out, settings), theirs, tmp_path),
+        *side_by_side(lambda out: make_master(full_hd, facts, out, settings), theirs, folder=tmp_path),
         1.0,
     )
 
@@ -222,9 +222,19 @@ def exported(shelf: Shelf, clips: list[FrameRange], profiles: tuple[str, ...], o
 
 
 def cut_by_cli(
-    ffmpeg: str, master: Path, frames: FrameRange, profiles: tuple[str, ...], out: Path, *, large: bool = False
+    ffmpeg: str,
+    master: Path,
+    frames: FrameRange,
+    profiles: tuple[str, ...],
+    out: Path,
+    *,
+    proves: bool,
+    large: bool = False,
 ) -> None:
-    """One clip in every profile, with poster, contact sheet, waveform, and the same checks, in one command."""
+    """One clip in every profile, with poster, contact sheet, waveform, and the same checks, in one command.
+
+    If it ``proves``, it also decodes what it has encoded, as every rendition of ours is, on its way into the file.
+    """
     start = float(Fraction(frames.start * 1001, 30_000))
     count = len(frames)
     names = "".join(f"[v{place}]" for place in range(len(profiles)))
@@ -254,23 +264,44 @@ def cut_by_cli(
             str(count),
             out / f"{frames.start}-{place}.{suffix}",
         ]
+    proof: list[str] = []
+    if proves:
+        seen = [f"[dec:{place}]scale=16:12:flags=neighbor[proved{place}]" for place in range(len(profiles))]
+        for place in range(len(profiles)):
+            proof += ["-threads", "1", "-dec", f"{place}:0"]
+        proof += ["-filter_complex", ";".join(seen)]
+        for place in range(len(profiles)):
+            proof += ["-map", f"[proved{place}]", "-f", "null", "-"]
     cli(
         ffmpeg, "-threads", "2", "-ss", f"{start:.6f}", "-t", f"{float(Fraction(count * 1001, 30_000)):.6f}", "-i", master,
         "-filter_complex", graph, *outputs,
         "-map", "[tiled]", "-frames:v", "1", out / "sheet.jpg", "-map", "[still]", "-frames:v", "1", out / "poster.jpg",
         "-map", "[drawn]", "-frames:v", "1", out / "wave.jpg", "-map", "[seen]", "-f", "null", "-", "-map", "[heard]", "-f", "null", "-",
+        *proof,
     )  # fmt: skip
 
 
 def test_one_clip(full_hd: Path, ffmpeg: str, tmp_path: Path) -> None:
     shelf = shelf_of(full_hd, tmp_path)
     frames, profiles = FrameRange(start=12, end=102), ("delivery-h264",)
-    both = side_by_side(
+    against_commands(
+        "one clip, 90 frames 1080p, delivery-h264",
         lambda out: exported(shelf, [frames], profiles, out),
-        lambda out: cut_by_cli(ffmpeg, shelf.master, frames, profiles, out, large=True),
+        lambda out, proves: cut_by_cli(ffmpeg, shelf.master, frames, profiles, out, proves=proves, large=True),
+        1.05,
         tmp_path,
     )
-    report("one clip, 90 frames 1080p, delivery-h264", *both, 1.05)
+
+
+def against_commands(
+    what: str, ours: Callable[[Path], object], theirs: Callable[[Path, bool], object], limit: float, folder: Path
+) -> None:
+    """Reports an export beside commands that decode what they encoded, as it does, and beside such as do not."""
+    own, proving, trusting = side_by_side(
+        ours, lambda out: theirs(out, True), lambda out: theirs(out, False), folder=folder
+    )
+    report(f"{what}, proved", own, proving, limit)
+    report(f"{what}, theirs without a proof", own, trusting, limit)
 
 
 @pytest.fixture(scope="module")
@@ -299,13 +330,13 @@ def test_twenty_clips(
     """One batch, and a command for each clip, or for each clip in each profile."""
     commands = [profiles] if together else [(profile,) for profile in profiles]
 
-    def theirs(out: Path) -> None:
+    def theirs(out: Path, proves: bool) -> None:
         for frames in TWENTY:
             for wanted in commands:
-                cut_by_cli(ffmpeg, talk.master, frames, wanted, out)
+                cut_by_cli(ffmpeg, talk.master, frames, wanted, out, proves=proves)
 
-    both = side_by_side(lambda out: exported(talk, TWENTY, profiles, out), theirs, tmp_path)
-    report(f"20 clips 720p, {len(profiles)} profile(s), {20 * len(commands)} commands", *both, limit)
+    what = f"20 clips 720p, {len(profiles)} profile(s), {20 * len(commands)} commands"
+    against_commands(what, lambda out: exported(talk, TWENTY, profiles, out), theirs, limit, tmp_path)
 
 
 _CHILD = """

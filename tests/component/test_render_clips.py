@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import io
 import random
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -165,6 +167,30 @@ def test_a_frame_that_waited_on_the_disk_is_the_same(form: str, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_clip_is_given_as_soon_as_its_encoders_have_finished(source: Path, tmp_path: Path) -> None:
+    def working() -> int:
+        threads = (thread.name for thread in threading.enumerate())
+        return sum(name.startswith(("encode-", "prove-", "sound", "sidecars")) for name in threads)
+
+    class Patient(Counted):
+        def frames(self, wanted: FrameRange) -> Iterator[tuple[int, VideoFrame]]:
+            for number, frame in super().frames(wanted):
+                if number == 100:
+                    # The second clip has four threads, as many as the first had.
+                    deadline = time.monotonic() + 30
+                    while working() > 4 and time.monotonic() < deadline:
+                        time.sleep(0.01)
+                yield number, frame
+
+    footage = footage_of(source)
+    patient = Patient(footage.pictures)
+    results = render(replace(footage, pictures=patient), [cut(tmp_path, 0, 20), cut(tmp_path, 60, 180)])
+    place, outcome = next(results)
+    assert (place, type(outcome)) == (0, Rendered)
+    assert patient.asked[-1] <= 100, "it waited for the end of the second"
+    assert [place for place, _ in results] == [1]
+
+
 def test_the_encoders_of_ended_clips_are_freed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services.media.render, "_MOST_UNFREED", 1)
 
@@ -202,9 +228,9 @@ def test_clicks_stay_with_their_flashes_within_a_millisecond(source: Path, tmp_p
         numbers, times, sound = decoded(made.renditions[0].path)
         assert sound is not None
         heard = np.abs(sound).max(axis=0) > 0.2
-        for number, time in zip(numbers, times, strict=True):
+        for number, at in zip(numbers, times, strict=True):
             if number in FLASHES:
-                near = int(time * RATE) - 480
+                near = int(at * RATE) - 480
                 onset = near + int(np.argmax(heard[max(0, near) : near + 960]))
                 worst = max(worst, abs(onset / RATE - float(time)))
                 seen += 1
