@@ -232,7 +232,7 @@ def test_clicks_stay_with_their_flashes_within_a_millisecond(source: Path, tmp_p
             if number in FLASHES:
                 near = int(at * RATE) - 480
                 onset = near + int(np.argmax(heard[max(0, near) : near + 960]))
-                worst = max(worst, abs(onset / RATE - float(time)))
+                worst = max(worst, abs(onset / RATE - float(at)))
                 seen += 1
         assert abs(made.renditions[0].sound_duration - made.duration) <= Fraction(1, RATE)
         assert made.renditions[0].sound.samples == round(made.duration * RATE), wanted
