@@ -161,7 +161,8 @@ def render(
                         clip.abort()
                     state.opened.clear()
                     for part in failed:
-                        yield from state.outcome(part, error)
+                        state.outcome(part, error)
+                yield from state.given()
                 if state.later:
                     # What decoded this run gives its memory to their encoders.
                     footage.pictures.close()
@@ -170,7 +171,8 @@ def render(
                     state.later.clear()
                     total = read + _distinct_frames([part.frames for part in waiting])
             while state.closing:
-                yield from state.next_result()
+                state.settle_next()
+                yield from state.given()
         finally:
             for clip in (*state.opened, *state.closing):
                 clip.abort()
@@ -221,6 +223,7 @@ class _State:
     idle_sounds: list[Sounds] = field(default_factory=list)
     chains: Chains = field(default_factory=Chains)
     unfreed: int = 0
+    results: deque[tuple[int, Rendered | HeatersError]] = field(default_factory=deque)
     _made: dict[int, list[tuple[_Part, Rendered]]] = field(default_factory=dict)
     _failed: set[int] = field(default_factory=set)
 
@@ -229,26 +232,31 @@ class _State:
         """Bytes that the encoders take which are open now."""
         return sum(clip.memory for clip in (*self.opened, *self.closing))
 
-    def ended(self) -> Iterator[tuple[int, Rendered | HeatersError]]:
-        """What became of the clips whose encoders have finished, which hold their memory until they are asked."""
-        while (clip := next((clip for clip in self.closing if clip.has_ended), None)) is not None:
+    def settle_ended(self) -> None:
+        """Takes the results of clips whose encoders have finished, which hold their memory until then."""
+        for clip in [clip for clip in self.closing if clip.has_ended]:
             self.closing.remove(clip)
-            yield from self._result(clip)
+            self._settle(clip)
 
-    def next_result(self) -> Iterator[tuple[int, Rendered | HeatersError]]:
-        """What became of the clip that has been closing for longest; waits for it. Nothing if parts of it are to come."""
-        yield from self._result(self.closing.popleft())
+    def settle_next(self) -> None:
+        """Waits for the clip that has been closing for longest, and takes its result."""
+        self._settle(self.closing.popleft())
 
-    def _result(self, clip: _ClipPass) -> Iterator[tuple[int, Rendered | HeatersError]]:
+    def given(self) -> Iterator[tuple[int, Rendered | HeatersError]]:
+        """The results that were taken and not given yet."""
+        while self.results:
+            yield self.results.popleft()
+
+    def _settle(self, clip: _ClipPass) -> None:
         outcome = clip.result()
         self.unfreed += clip.memory
         if self.unfreed >= _MOST_UNFREED:
             self.unfreed = 0
             give_back()
-        yield from self.outcome(clip.part, outcome)
+        self.outcome(clip.part, outcome)
 
-    def outcome(self, part: _Part, outcome: Rendered | HeatersError) -> Iterator[tuple[int, Rendered | HeatersError]]:
-        """Gives a clip's result once all its parts are made, or its first error."""
+    def outcome(self, part: _Part, outcome: Rendered | HeatersError) -> None:
+        """What became of a part: its clip has a result once all its parts are made, or at its first error."""
         place = part.place
         if place in self._failed:
             return
@@ -258,13 +266,13 @@ class _State:
             self.later[:] = [other for other in self.later if other.place != place]
             for other in [other for other in self.waiting if other.place == place]:
                 self.waiting.remove(other)
-            yield place, outcome
+            self.results.append((place, outcome))
             return
         made = self._made.setdefault(place, [])
         made.append((part, outcome))
         parts = (*self.later, *self.waiting, *(clip.part for clip in (*self.opened, *self.closing)))
         if all(other.place != place for other in parts):
-            yield place, _together(self.cuts[place], self._made.pop(place))
+            self.results.append((place, _together(self.cuts[place], self._made.pop(place))))
 
 
 def _together(cut: Cut, made: Sequence[tuple[_Part, Rendered]]) -> Rendered:
@@ -283,21 +291,22 @@ def _render_run(
     counted: Callable[[], None],
 ) -> Iterator[tuple[int, Rendered | HeatersError]]:
     waiting, opened, spool = state.waiting, state.opened, state.spool
-    expected = run.start
+    expected = fed = run.start
     for number, frame in _pictures(footage, run, spool):
         if number != expected:
             raise Incomplete(
                 f"Frame {expected} did not come: the decoder gave frame {number}. Preprocess the video again."
             )
         expected += 1
-        yield from state.ended()
+        state.settle_ended()
         while waiting and waiting[0].frames.start == number:
             needs = encoders_bytes(waiting[0].cut.profiles, frame.width * frame.height)
             tight = state.memory + needs > budget.encoder_memory
             if state.closing and (tight or len(state.closing) > budget.closing):
-                yield from state.next_result()
+                state.settle_next()
             else:
                 _open(waiting.popleft(), frame, footage, state, budget)
+                fed = number + queue_depth(frame.width, frame.height)
         if any(part.frames.start <= number < part.frames.end for part in state.later):
             spool.keep(number, frame)
         else:
@@ -309,6 +318,9 @@ def _render_run(
             opened.remove(clip)
             clip.end()
             state.closing.append(clip)
+        if number >= fed:
+            # Whoever takes a result reads no frame meanwhile: encoders that were just opened have their queues filled first.
+            yield from state.given()
         if not opened and not (waiting and waiting[0].frames.start == expected):
             # The rest of the run belongs to clips that were put off: they take it from here.
             return
