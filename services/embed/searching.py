@@ -30,7 +30,7 @@ CANDIDATES_PER_RESULT = 4
 """Nearest vectors asked of the index for each clip wanted: several may belong to one clip. More are asked for when too
 many did."""
 CHEAP = 8
-"""Up to ``8 * sqrt(N)`` of a model's ``N`` vectors are compared without looking for less to do: some 30 ms of a million."""
+"""Up to ``8 * sqrt(N)`` of a model's ``N`` vectors are compared without looking for less to do: some 20 ms of a million."""
 EVEN = 30
 """To compare all ``n`` vectors that pass the filters costs in proportion to ``n``; to walk the index over ``N`` until enough
 pass, in proportion to ``N / n``. Both were measured to cost the same near ``n = 30 * sqrt(N)``."""
@@ -216,7 +216,7 @@ async def nearest(
         return (await asked.compare(passing, values)).clips
     if passing:
         async for found, is_all in _few(asked, passing, values, size, exact_rows):
-            if found is not None and (is_all or not found.is_short):
+            if not found.is_over and (is_all or not found.is_short):
                 return found.clips
     # Nothing but the model's index and the clips' own may be walked: the planner knows nothing of likeness, and sorting
     # what passes a filter can be a thousand times the work.
@@ -232,10 +232,11 @@ async def nearest(
 
 @dataclass(frozen=True)
 class _Found:
-    """The nearest clips, and whether less than enough vectors were met."""
+    """The nearest clips. ``is_short`` if less than enough vectors were met, ``is_over`` if too many clips passed to compare any."""
 
     clips: list[Near]
     is_short: bool
+    is_over: bool
 
 
 @dataclass(frozen=True)
@@ -255,11 +256,9 @@ class _Asked:
 
     async def compare(self, passing: str, values: Mapping[str, Any]) -> _Found:
         """Compares all vectors of the clips that pass."""
-        found = await self._best(self._comparing("clip AS c", f" AND NOT c.archived{passing}"), values)
-        assert found is not None  # noqa: S101 - they are not counted.
-        return found
+        return await self._best(self._comparing("clip AS c", f" AND NOT c.archived{passing}"), values)
 
-    async def compare_few(self, passing: str, values: Mapping[str, Any], most_vectors: int) -> _Found | None:
+    async def compare_few(self, passing: str, values: Mapping[str, Any], most_vectors: int) -> _Found:
         """The same, if the clips that pass have no more vectors than ``most_vectors``; nothing is compared otherwise.
 
         They are counted no further than it matters.
@@ -267,16 +266,14 @@ class _Asked:
         most = most_vectors // VECTORS_PER_CLIP
         few = f"""
             few AS MATERIALIZED (SELECT c.clip_id FROM clip AS c WHERE NOT c.archived{passing} LIMIT {most + 1:d}),
-            counted AS MATERIALIZED (SELECT count(*) <= {most:d} AS are_few FROM few),
+            counted AS MATERIALIZED (SELECT count(*) > {most:d} AS is_over FROM few),
         """  # noqa: S608
-        near = self._comparing("few AS c", " AND (SELECT are_few FROM counted)")
-        return await self._best(near, values, few, "(SELECT are_few FROM counted)")
+        is_over = "(SELECT is_over FROM counted)"
+        return await self._best(self._comparing("few AS c", f" AND NOT {is_over}"), values, few, is_over)
 
     async def walk(self, passing: str, values: Mapping[str, Any], kind: str) -> _Found:
         """Walks the model's index, in which vectors are of the type ``kind``, until enough of what it meets passes."""
-        found = await self._best(self._walking(f" AND NOT c.archived{passing}", kind), values)
-        assert found is not None  # noqa: S101 - they are not counted.
-        return found
+        return await self._best(self._walking(f" AND NOT c.archived{passing}", kind), values)
 
     def _comparing(self, clips: str, conditions: str) -> str:
         """The nearest vectors of some clips ``c``; each is read once for all of the query's."""
@@ -288,18 +285,17 @@ class _Asked:
             SELECT e.clip_id, e.frame, e.part, e.object_key, asked.frame AS query_frame, e.vector <=> asked.vector AS distance
             FROM {clips} JOIN embedding AS e ON e.clip_id = c.clip_id
             CROSS JOIN (VALUES {asked}) AS asked (frame, vector)
-            WHERE {self._own}{conditions} ORDER BY distance LIMIT :candidates
+            WHERE {self._own}{conditions} ORDER BY distance LIMIT :candidates * {len(self.query):d}
         """  # noqa: S608
 
     def _walking(self, conditions: str, kind: str) -> str:
         """The vectors that the index gives as nearest, by a walk for each of the query's."""
-        share = f"(:candidates / {len(self.query):d})"
         return " UNION ALL ".join(
             f"""(
                 SELECT e.clip_id, e.frame, e.part, e.object_key, cast(:frame_{number:d} AS integer) AS query_frame,
                     e.vector <=> cast(:vector_{number:d} AS vector) AS distance
                 FROM embedding AS e JOIN clip AS c ON c.clip_id = e.clip_id WHERE {self._own}{conditions}
-                ORDER BY e.vector::{kind} <=> cast(:vector_{number:d} AS vector)::{kind} LIMIT {share}
+                ORDER BY e.vector::{kind} <=> cast(:vector_{number:d} AS vector)::{kind} LIMIT :candidates
             )"""  # noqa: S608
             for number in range(len(self.query))
         )
@@ -309,8 +305,8 @@ class _Asked:
         others = "" if self.without is None else " AND e.clip_id <> :without"
         return f"e.model = {self.model.id:d} AND e.part = :part{others}"
 
-    async def _best(self, near: str, values: Mapping[str, Any], few: str = "", are_few: str = "true") -> _Found | None:
-        """The nearest clips among the nearest vectors, by their distance in full precision; nothing unless ``are_few``."""
+    async def _best(self, near: str, values: Mapping[str, Any], few: str = "", is_over: str = "false") -> _Found:
+        """The nearest clips among the nearest vectors, by their distance in full precision."""
         values = {**values, "part": self.part}
         if self.without is not None:
             values["without"] = self.without
@@ -322,16 +318,13 @@ class _Asked:
                 SELECT DISTINCT ON (clip_id) clip_id, frame, part, object_key, query_frame, distance
                 FROM near ORDER BY clip_id, distance, frame, query_frame
             )
-            SELECT best.*, (SELECT count(*) FROM near) AS met, {are_few} AS are_few
+            SELECT best.*, (SELECT count(*) FROM near) AS met, {is_over} AS is_over
             FROM (SELECT) AS always LEFT JOIN best ON true ORDER BY distance, clip_id LIMIT {self.limit:d}
         """)  # noqa: S608
         candidates = min(MAX_CANDIDATES, self.limit * CANDIDATES_PER_RESULT)
         while True:
-            wanted = candidates * len(self.query)
-            rows = (await self.session.execute(statement, {**values, "candidates": wanted})).all()
-            if not rows[0].are_few:
-                return None
-            is_short = rows[0].met < wanted
+            rows = (await self.session.execute(statement, {**values, "candidates": candidates})).all()
+            is_short = rows[0].met < candidates * len(self.query)
             if is_short or len(rows) == self.limit or candidates == MAX_CANDIDATES:
                 break
             candidates = min(MAX_CANDIDATES, 4 * candidates)
@@ -340,7 +333,7 @@ class _Asked:
             for row in rows
             if row.clip_id is not None
         ]
-        return _Found(clips, is_short)
+        return _Found(clips, is_short, rows[0].is_over)
 
 
 _QUICK_WAYS = {
@@ -379,7 +372,7 @@ async def _is_small(session: AsyncSession, model: Model, part: int, size: int, e
 
 async def _few(
     asked: _Asked, passing: str, values: Mapping[str, Any], size: int, exact_rows: int
-) -> AsyncIterator[tuple[_Found | None, bool]]:
+) -> AsyncIterator[tuple[_Found, bool]]:
     """What comes of comparing few clips, and whether they were all that pass the filters.
 
     What PostgreSQL expects to pass decides what is tried: all that pass, if they are very few, or else those of them near the

@@ -161,7 +161,7 @@ def render(
                         clip.abort()
                     state.opened.clear()
                     for part in failed:
-                        state.outcome(part, error)
+                        state.conclude(part, error)
                 yield from state.given()
                 if state.later:
                     # What decoded this run gives its memory to their encoders.
@@ -212,7 +212,7 @@ class _Part:
 
 @dataclass
 class _State:
-    """Which parts of clips wait, which take frames now, whose encoders are finishing, and which found no room."""
+    """Which parts of clips wait, take frames now, are finishing or found no room; and the results that nobody was given yet."""
 
     cuts: Sequence[Cut]
     waiting: deque[_Part]
@@ -253,10 +253,10 @@ class _State:
         if self.unfreed >= _MOST_UNFREED:
             self.unfreed = 0
             give_back()
-        self.outcome(clip.part, outcome)
+        self.conclude(clip.part, outcome)
 
-    def outcome(self, part: _Part, outcome: Rendered | HeatersError) -> None:
-        """What became of a part: its clip has a result once all its parts are made, or at its first error."""
+    def conclude(self, part: _Part, outcome: Rendered | HeatersError) -> None:
+        """Notes what became of a part: its clip has a result once all its parts are made, or at its first error."""
         place = part.place
         if place in self._failed:
             return

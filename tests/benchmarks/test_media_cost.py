@@ -50,11 +50,10 @@ SOUND = ["-c:a", "aac", "-b:a", "192k", "-ac", "2"]
 FAST_START = ["-movflags", "+faststart"]
 
 
-def report(what: str, ours: Cost, theirs: Cost, limit: float | None) -> None:
-    bound = "" if limit is None else f" (limit {limit:.2f})"
+def report(what: str, ours: Cost, theirs: Cost, limit: float) -> None:
     print(
         f"\n{what:<60} wall {ours.wall:6.2f} s, ffmpeg {theirs.wall:6.2f} s, ratio {ours.wall / theirs.wall:4.2f}; "
-        f"CPU {ours.cpu:6.2f} s, ffmpeg {theirs.cpu:6.2f} s, ratio {ours.cpu / theirs.cpu:4.2f}{bound}"
+        f"CPU {ours.cpu:6.2f} s, ffmpeg {theirs.cpu:6.2f} s, ratio {ours.cpu / theirs.cpu:4.2f} (limit {limit:.2f})"
     )
 
 
