@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 STALE_OUTBOX_SECONDS = 60.0
 
+KEPT_OPEN_SECONDS = 75
+"""How long an idle connection stays open: longer than clients and proxies keep theirs (nginx and the balancers of the clouds
+60 s, httpx 5 s), so that they are the ones who close, and never send a request into a connection that is just being closed."""
+
 _OUTBOX = text("""
     SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(coalesce(release_at, created_at))), 0) AS age
     FROM outbox WHERE published_at IS NULL AND (release_at IS NULL OR release_at <= now())
@@ -183,6 +187,7 @@ async def serve(runtime: Runtime, listening: socket.socket) -> AsyncIterator[Non
             access_log=False,
             lifespan="off",
             ws="none",
+            timeout_keep_alive=KEPT_OPEN_SECONDS,
             timeout_graceful_shutdown=3,
             server_header=False,
         )

@@ -116,3 +116,18 @@ async def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements(set
             for writer in (mine, theirs):
                 writer.close()
                 await writer.wait_closed()
+
+
+async def test_a_connection_is_of_use_again_after_longer_than_clients_keep_it_idle(runtime):
+    with health.bind(runtime.settings.model_copy(update={"http_port": 0}), has_api=False) as listening:
+        async with health.serve(runtime, listening):
+            listening.listen()
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            for idle in (0, 5.5):
+                await asyncio.sleep(idle)
+                writer.write(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                assert head.startswith(b"http/1.1 200")
+                await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+            writer.close()
+            await writer.wait_closed()
