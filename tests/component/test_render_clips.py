@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType, VideoFrame
 
-import services.media.render
 from contracts.errors import HeatersError, Permanent
 from contracts.values import FrameRange
 from services.media.decode import FrameSource
@@ -191,9 +190,7 @@ def test_a_clip_is_given_as_soon_as_its_encoders_have_finished(source: Path, tmp
     assert [place for place, _ in results] == [1]
 
 
-def test_the_encoders_of_ended_clips_are_freed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services.media.render, "_MOST_UNFREED", 1)
-
+def test_the_encoders_of_ended_clips_are_freed(source: Path, tmp_path: Path) -> None:
     def encoders() -> int:
         # By the type itself: to ask some objects of other libraries for their class is a deprecated thing to do.
         return sum(issubclass(type(each), av.VideoCodecContext) and each.is_encoder for each in gc.get_objects())
