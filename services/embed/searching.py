@@ -42,9 +42,9 @@ of them lie, so there are more: by ``n ** -1.5``. In proportion alone, recall at
 VECTORS_PER_CLIP = 4
 """A clip that passes the filters counts as so many vectors when it is decided whether to compare all."""
 MAX_CANDIDATES = 1_000
-EF_SEARCH = 600
-"""Least breadth of a search in the graph. With 400 one query in twenty missed all that was near it in one of the indexes built
-over a million vectors."""
+EF_SEARCH = 1_000
+"""Least breadth of a search in the graph, the most that pgvector knows. Each index built over the same million vectors is another: in some, narrower
+walks missed all that was near one query of 20 (400) or of 50 (600)."""
 MOST_PAIRS = 100_000
 """Pairs of near-duplicates looked at for one answer."""
 TEXT_FLOOR = 0.3
