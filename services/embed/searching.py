@@ -43,8 +43,8 @@ VECTORS_PER_CLIP = 4
 """A clip that passes the filters counts as so many vectors when it is decided whether to compare all."""
 MAX_CANDIDATES = 1_000
 EF_SEARCH = 1_000
-"""Least breadth of a search in the graph, the most that pgvector knows. Each index built over the same million vectors is another: in some, narrower
-walks missed all that was near one query of 20 (400) or of 50 (600)."""
+"""Least breadth of a search in the graph, the most that pgvector knows. Each index built over the same million vectors is another:
+in some, narrower walks had a recall at 10 of 0.945 (400) or 0.974 (600)."""
 MOST_PAIRS = 100_000
 """Pairs of near-duplicates looked at for one answer."""
 TEXT_FLOOR = 0.3

@@ -2,7 +2,7 @@
 
 An encoder lives as long as its container, and the two in a ring that only the collector breaks. What it then frees, the C
 library would keep for a later that may never come. The next encoder takes most of it again, and to have the same pages
-emptied by the system for each costs a twentieth of a batch; so it is given back when the process has grown large.
+emptied by the system for each costs some hundredths of a batch; so it is given back when the process has grown large.
 """
 
 from __future__ import annotations
