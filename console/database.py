@@ -21,8 +21,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from console import processes, remains
+from console import remains
 from console.home import Home, Stack, read_json
+from services.chassis import processes
 
 ELSEWHERE = Path("/var/lib/heaters")
 """Where root keeps what an unprivileged user must reach."""

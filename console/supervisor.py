@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from console import database as postgres
-from console import processes, remains
+from console import remains
 from console.database import Database, DatabaseError
 from console.home import (
     BROKER,
@@ -39,7 +38,9 @@ from console.home import (
     prepare_stack,
     write_json,
 )
-from console.processes import Child
+from services.chassis import processes
+from services.chassis.forks import Nursery, command
+from services.chassis.processes import Child
 
 POLL_STARTING = 0.03
 POLL_READY = 5.0
@@ -54,6 +55,24 @@ STUCK_ANSWERS = 3
 """How often in a row a service may say that one of its loops stands still."""
 LOG_LIMIT = 32 << 20
 PRELOADER = "preloader"
+PRELOADED = (
+    "aiokafka.admin",
+    "deploy.topics",
+    "boto3",
+    "faststream.kafka",
+    "psycopg",
+    "sqlalchemy.ext.asyncio",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "uvicorn",
+    "starlette.applications",
+    "fastapi",
+    "prometheus_client",
+    "opentelemetry.sdk.trace",
+    "pydantic_settings",
+    "contracts.envelope",
+    "services.chassis.app",
+)
+"""What every service imports anyway, and nothing that only some need, for each process is counted whole."""
 
 
 @dataclass
@@ -76,70 +95,6 @@ class Part:
         return {name: getattr(self, name) for name in shown}
 
 
-class Preloader:
-    """The connection to the process from which services are forked (see ``console.preload``)."""
-
-    def __init__(self) -> None:
-        self.warm = asyncio.Event()
-        self.connected = asyncio.Event()
-        self.writer: asyncio.StreamWriter | None = None
-        self.forks: dict[str, asyncio.Future[Child]] = {}
-        self.children: dict[int, asyncio.Future[int]] = {}
-
-    async def talk(self, end: socket.socket) -> None:
-        """Reads what the process says until it is gone; then everything forked from it is gone too."""
-        reader, self.writer = await asyncio.open_connection(sock=end)
-        self.connected.set()
-        try:
-            while line := await reader.readline():
-                self.hear(json.loads(line))
-        finally:
-            self.connected.clear()
-            self.warm.clear()
-            self.writer.close()
-            for ended in self.children.values():
-                if not ended.done():
-                    ended.set_result(-signal.SIGKILL)
-            for forked in self.forks.values():
-                if not forked.done():
-                    forked.set_exception(ConnectionResetError("the preloader ended"))
-            self.children.clear()
-            self.forks.clear()
-
-    def hear(self, said: Mapping[str, Any]) -> None:
-        """Takes one answer."""
-        if "warm" in said:
-            self.warm.set()
-        elif "forked" in said:
-            ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            self.children[said["pid"]] = ended
-            forked = self.forks.pop(said["forked"], None)
-            if forked and not forked.done():
-                forked.set_result(Child(said["pid"], ended))
-        elif "ended" in said:
-            ended_child = self.children.pop(said["ended"], None)
-            if ended_child and not ended_child.done():
-                ended_child.set_result(said["status"])
-
-    async def fork(
-        self, name: str, module: str, *, log: Path, environment: Mapping[str, str], arguments: Sequence[str] = ()
-    ) -> Child:
-        """Runs a module as a forked program. Raises ``ConnectionError`` when the preloader is gone."""
-        await self.connected.wait()
-        assert self.writer is not None  # noqa: S101 - set before the event above.
-        forked: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
-        self.forks[name] = forked
-        order = {
-            "fork": name,
-            "module": module,
-            "log": str(log),
-            "arguments": list(arguments),
-            "environment": dict(environment),
-        }
-        self.writer.write(json.dumps(order).encode() + b"\n")
-        return await forked
-
-
 class Supervisor:
     """One run of a stack."""
 
@@ -148,9 +103,8 @@ class Supervisor:
         self.stack = stack
         self.addresses = addresses(home, stack)
         self.environment = {**os.environ, **self.addresses, remains.STACK_VARIABLE: stack.id}
-        self.preloader = Preloader()
+        self.preloader = Nursery()
         self.database: Database | None = None
-        self.talking: asyncio.Task[None] | None = None
         self.topics = asyncio.Event()
         self.bucket = asyncio.Event()
         self.parts = {name: Part(name) for name in (BROKER, DATABASE, OBJECTS, PRELOADER, *home.services)}
@@ -452,23 +406,32 @@ class Supervisor:
     async def start_preloader(self) -> Child:
         """The warm parent of the services."""
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         with theirs:
-            argv = [sys.executable, "-P", "-m", "console.preload", str(theirs.fileno())]
             child = await processes.start(
-                argv,
+                command(theirs, PRELOADED),
                 environment=self.environment,
                 log=self.home.log(PRELOADER),
                 folder=self.home.repository,
                 pass_fds=[theirs.fileno()],
                 death_signal=signal.SIGTERM,
             )
-        self.talking = asyncio.create_task(self.preloader.talk(ours))
+        self.preloader.detach()
+        self.preloader.attach(ours)
         return child
 
     async def preloader_is_warm(self, _child: Child) -> bool:
         """Whether everything is imported."""
-        return self.preloader.warm.is_set()
+        return self.preloader.is_warm
+
+    async def fork(self, name: str, module: str, environment: Mapping[str, str]) -> Child:
+        """Runs a module as a forked program with a log of its own. Raises ``ConnectionError`` when the preloader is gone."""
+        log = os.open(self.home.log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        try:
+            return await self.preloader.fork(module, streams=(nothing, log, log), environment=environment)
+        finally:
+            os.close(log)
+            os.close(nothing)
 
     def service_starter(self, part: Part, position: int) -> Callable[[], Awaitable[Child]]:
         """How one service is started."""
@@ -490,9 +453,7 @@ class Supervisor:
                 "HEATERS_TEMP_DIR": str(scratch),
                 "HEATERS_REVIEW_SEARCH_URL": self.addresses.get("HEATERS_EMBED_URL", ""),
             }
-            return await self.preloader.fork(
-                part.name, f"services.{part.name}", log=self.home.log(part.name), environment=environment
-            )
+            return await self.fork(part.name, f"services.{part.name}", environment)
 
         return start
 
@@ -512,7 +473,7 @@ class Supervisor:
         failures = 0
         while True:
             with contextlib.suppress(ConnectionError):
-                child = await self.preloader.fork(name, module, log=self.home.log(name), environment={})
+                child = await self.fork(name, module, {})
                 try:
                     async with asyncio.timeout(60):
                         status = await asyncio.shield(child.ended)

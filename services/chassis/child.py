@@ -1,20 +1,18 @@
 """The child process that does one go at a piece of work (or at a batch of them).
 
-It reads its order from standard input, imports the work function, and reports on a pipe. It reaches neither broker nor
-database. It dies with the service that started it, and a limit on its CPU time bounds what a hostile file can cost.
+It reads its order from standard input and reports on standard output. It reaches neither broker nor database. It is forked
+from a warm process of its service (``forks``) and dies with both; a limit on its CPU time bounds what a hostile file can cost.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib
 import json
 import os
 import resource
 import shutil
-import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,29 +22,35 @@ from pydantic import ValidationError
 
 from contracts.errors import HeatersError, Permanent, Transient
 from contracts.values import Value
-
-PR_SET_PDEATHSIG = 1
+from services.chassis.desk import Desk, Voice
+from services.chassis.objects import open_store
+from services.chassis.settings import load
 
 
 def main() -> None:
     """Entry of the process; exits with 0 when every item was reported, whatever its outcome."""
-    _die_with_parent()
+    _carry_out()
+    # An orderly end would look at every object that was inherited; what is left is for the kernel to free.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _carry_out() -> None:
     pipe = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     order = json.loads(sys.stdin.readline())
+    # Standard input is the same socket: nobody whom the work starts may keep it open.
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)
     resource.setrlimit(resource.RLIMIT_CPU, (order["cpu_seconds"], order["cpu_seconds"] + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-    from services.chassis.desk import Desk, Voice
-    from services.chassis.objects import open_store
-    from services.chassis.settings import load
 
     voice = Voice(pipe)
     scratch, kept = Path(order["scratch"]), Path(order["kept"])
     shutil.rmtree(scratch, ignore_errors=True)
     for folder in (scratch, kept):
         folder.mkdir(parents=True, exist_ok=True)
-    os.environ["TMPDIR"] = str(scratch)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     settings = load(_named(order["settings"]))
     desk = Desk(settings, open_store(settings), scratch, kept, order["traceparent"], voice)
     desk.keep_beating()
@@ -176,14 +180,6 @@ def _classified(error: Exception) -> HeatersError:
 def _named(path: str) -> Any:
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-def _die_with_parent() -> None:
-    """Asks the kernel to kill this process when the service that started it dies (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ.get("HEATERS_PARENT", os.getppid())):
-        sys.exit("The service that started this process is gone.")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from services.chassis.objects import ObjectStore
+from services.chassis.objects import ObjectStore, open_store
+from services.chassis.settings import ChassisSettings, load
 
 PROGRESS_SECONDS = 0.25
 BEAT_SECONDS = 5.0
+
+
+def prepare() -> None:
+    """What is done once for all processes that will do a service's work: it starts no thread and connects to nothing."""
+    open_store(load(ChassisSettings)).read_description()
 
 
 @dataclass

@@ -416,6 +416,10 @@ class S3Store:
     def _client(self) -> Any:
         return self._client_for(self._settings.s3_endpoint)
 
+    def read_description(self) -> None:
+        """Has the library read its description of the API: a tenth of a second, and kept for all later clients."""
+        _ = self._client
+
     def ensure_bucket(self) -> None:
         with _translated("the bucket"):
             from botocore.exceptions import ClientError

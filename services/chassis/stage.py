@@ -109,6 +109,8 @@ class Stage:
     jobs: tuple[Job[Any, Any], ...] = ()
     http: Callable[[Runtime], ASGIApp] | None = None
     loops: tuple[Callable[[Runtime], Awaitable[None]], ...] = ()
+    late: tuple[str, ...] = ()
+    """Modules that its work imports only when it needs them, and that take long: they are imported before children are forked."""
     own_door: bool = False
     """Whether the API finds out by itself who asks, and lets nobody in without a token but on loopback."""
 

@@ -29,4 +29,5 @@ STAGE = Stage(
     jobs=(KEYFRAME, EMBED, REEMBED, CLEAN),
     http=_http,
     loops=(upkeep,),
+    late=("torch",),
 )

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from contracts.errors import HeatersError, Permanent, Transient
 from contracts.values import ErrorClass
+from services.chassis.processes import die_with
 from services.embed.domain.orders import TEXT_MODEL, ModelSpec
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ async def _ask(asked: bytes, order: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Entry of the process."""
-    _die_with_parent()
+    die_with(int(os.environ["HEATERS_PARENT"]), signal.SIGKILL)
     pipe = os.fdopen(os.dup(1), "wb")
     # A library that prints must not be mistaken for the answer.
     os.dup2(2, 1)
@@ -229,16 +230,6 @@ def read_picture(data: bytes, max_pixels: int) -> Image:
         EOFError,
     ) as error:
         raise BadPicture(f"What was sent is no whole picture; send a {', '.join(FORMATS[:3])} file.") from error
-
-
-def _die_with_parent() -> None:
-    """Asks the kernel to kill this process when the service dies (Linux)."""
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != int(os.environ.get("HEATERS_PARENT", os.getppid())):
-        sys.exit("The service that started this process is gone.")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from services.ingest.domain import FetchInput
 from services.ingest.jobs import FETCH
 from services.ingest.settings import Settings as IngestSettings
 from tests.support import review_events
+from tests.support.services import at_work
 from tests.support.wayward import Killed, WaywardProxy, WaywardStore
 
 SERVICES = {"export": (EXPORT_STAGE, ExportSettings), "embed": (EMBED_STAGE, EmbedSettings)}
@@ -380,11 +381,10 @@ class Killable:
 
     def kill(self, part: str) -> bool:
         """SIGKILL for the service, or for a child of it that is at work; whether there was one."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            service = psutil.Process(self._process.pid)
-            at_work = service.children(recursive=True)
-            if at_work:
-                (service if part == "service" else at_work[-1]).kill()
+        children = at_work(self._process.pid)
+        if children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                (psutil.Process(self._process.pid) if part == "service" else children[-1]).kill()
                 self.killed[part] += 1
                 return True
         return False

@@ -28,6 +28,7 @@ PARTS = (
     "embed",
     "preloader",
     "supervisor",
+    "warm",
 )
 
 

@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 from console.home import SERVICES, addresses, find_home, load_stack
 from services.chassis.objects import S3Store
 from services.chassis.settings import ChassisSettings
+from tests.support.services import CHILD, WARM, at_work
 
 ROOT = Path(__file__).parents[2]
 SERVERS = ("broker", "database", "objects")
@@ -111,13 +112,15 @@ class LiveStack:
         return next((found["pid"] for found in self.state().get("parts", ()) if found["name"] == part), 0)
 
     def kill(self, part: str) -> bool:
-        """SIGKILL for a part (for ``child``: a process at work, for ``stack``: everything). Whether there was one."""
+        """SIGKILL for a part (for ``child`` and ``warm``: a process at work, or one they are forked from; for ``stack``:
+        everything). Whether there was one."""
         if part == "stack":
             pids = [self.pid("supervisor")]
             if pids[0] and psutil.pid_exists(pids[0]):
                 pids += [child.pid for child in psutil.Process(pids[0]).children(recursive=True)]
-        elif part == "child":
-            pids = [process.pid for service in SERVICES for process in self.children(service)][:1]
+        elif part in {"child", "warm"}:
+            program = CHILD if part == "child" else WARM
+            pids = [process.pid for service in SERVICES for process in self.children(service, program)][:1]
         else:
             pids = [self.pid(part)]
         killed = False
@@ -130,15 +133,10 @@ class LiveStack:
                     continue
         return killed
 
-    def children(self, service: str) -> list[psutil.Process]:
-        """The processes of a service that are at work."""
+    def children(self, service: str, program: str = CHILD) -> list[psutil.Process]:
+        """The processes of a service that are at work, or the one that they are forked from."""
         pid = self.pid(service)
-        if not pid or not psutil.pid_exists(pid):
-            return []
-        try:
-            return psutil.Process(pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
+        return at_work(pid, program) if pid else []
 
     def wait(self, until: Callable[[], object], timeout: float = 300, what: str = "", every: float = 0.2) -> object:
         """Polls until something is true; database errors meanwhile are what a killed server looks like."""

@@ -7,6 +7,8 @@ import contextlib
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import psutil
+
 from contracts.envelope import to_kafka
 from services.chassis import migrations
 from services.chassis.app import run_loops
@@ -36,3 +38,18 @@ async def publish(bootstrap: str, *events, event_ids=None, traceparent: str = ""
             now = datetime.now(UTC)
             message = to_kafka(event, event_id=event_id, source="test", time=now, traceparent=traceparent)
             await producer.send_and_wait(message.topic, message.value, message.key, headers=message.headers)
+
+
+CHILD, WARM = "services.chassis.child", "services.chassis.forks"
+"""The program that does a piece of a service's work, and the one that it is forked from."""
+
+
+def at_work(service: int, program: str = CHILD) -> list[psutil.Process]:
+    """The processes of a running service that do its work; or, by its program, the one from which they are forked."""
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(service).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if program in " ".join(process.cmdline()):
+                    found.append(process)
+    return found
