@@ -25,13 +25,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from services.chassis.processes import Child, die_with, kill_group
 
 STREAMS = 3
+STANDARD_ERROR = 2
 REST_SECONDS = 60.0
 """How long a warm process without work stays: it holds 50 to 80 MB."""
 
@@ -153,6 +154,14 @@ class Nursery:
                 ended_child.set_result(said["status"])
 
 
+class Talk(NamedTuple):
+    """A program at work, what it says and where it hears."""
+
+    child: Child
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
 class Warm(Nursery):
     """A nursery whose process starts when it is needed, and ends when nothing has been asked of it for a while."""
 
@@ -173,6 +182,26 @@ class Warm(Nursery):
         child = await super().fork(module, **how)
         child.ended.add_done_callback(lambda _: self._stay())
         return child
+
+    @contextlib.asynccontextmanager
+    async def talk(self, module: str, *, limit: int = 1 << 16, **how: Any) -> AsyncIterator[Talk]:
+        """A program at work whose standard input and output are one socket; it does not outlive the block.
+
+        ``limit`` is the longest line that is read. Raises as ``fork``.
+        """
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours, limit=limit)
+        child: Child | None = None
+        try:
+            with theirs:
+                streams = (theirs.fileno(), theirs.fileno(), STANDARD_ERROR)
+                child = await self.fork(module, streams=streams, **how)
+            yield Talk(child, reader, writer)
+        finally:
+            writer.close()
+            if child is not None and not child.ended.done():
+                kill_group(child.pid)
+                await asyncio.shield(child.ended)
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()

@@ -23,7 +23,7 @@ import random
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ from services.chassis import logs, metrics, telemetry
 from services.chassis.bell import wait
 from services.chassis.db import PASSING
 from services.chassis.forks import Warm
-from services.chassis.processes import Child, kill_group
+from services.chassis.processes import Child
 from services.chassis.settings import as_environment
 from services.chassis.stage import Job
 
@@ -54,7 +54,6 @@ log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 1.0
 WATCH_SECONDS = 0.5
-STANDARD_ERROR = 2
 CHILD = "services.chassis.child"
 LINE_LIMIT = 64 << 20
 """Longest line a child may say: a result with all its values."""
@@ -325,11 +324,14 @@ class Worker:
         claims = go.open
         code = -signal.SIGKILL
         try:
-            async with self._child(go, self._order(job, claims, folder)) as (child, said):
-                async for line in said:
+            async with self._warm.talk(CHILD, limit=LINE_LIMIT) as (go.child, reader, writer):
+                with contextlib.suppress(ConnectionError):
+                    writer.write(json.dumps(self._order(job, claims, folder)).encode() + b"\n")
+                    await writer.drain()
+                async for line in _lines(reader):
                     go.last_heard = loop.time()
                     await self._hear(go, claims, json.loads(without_nul(line)))
-                code = await asyncio.shield(child.ended)
+                code = await asyncio.shield(go.child.ended)
         except ConnectionError as error:
             log.warning("No child was born.", extra={"reason": repr(error)[:300]})
         finally:
@@ -342,28 +344,6 @@ class Worker:
         waiting = await self._still_waiting(claims)
         if not waiting:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-    @contextlib.asynccontextmanager
-    async def _child(self, go: Go, order: Mapping[str, Any]) -> AsyncIterator[tuple[Child, AsyncIterator[bytes]]]:
-        """A child at work on an order, and the lines that it says; it does not outlive the block.
-
-        Raises ``ConnectionError`` when the process dies from which it was to be forked.
-        """
-        ours, theirs = socket.socketpair()
-        reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
-        try:
-            with theirs:
-                streams = (theirs.fileno(), theirs.fileno(), STANDARD_ERROR)
-                go.child = await self._warm.fork(CHILD, streams=streams)
-            with contextlib.suppress(ConnectionError):
-                writer.write(json.dumps(order).encode() + b"\n")
-                await writer.drain()
-            yield go.child, _lines(reader)
-        finally:
-            writer.close()
-            if go.child is not None and not go.child.ended.done():
-                kill_group(go.child.pid)
-                await asyncio.shield(go.child.ended)
 
     def _order(self, job: Job[Any, Any], claims: Sequence[Claim], folder: Path) -> dict[str, Any]:
         return {

@@ -24,7 +24,7 @@ from contracts.values import ErrorClass
 from services.embed import searching, store
 from services.embed.domain.orders import NAMED_THINGS, TEXT_MODEL, ModelSpec
 from services.embed.domain.standing import STATES
-from services.embed.query_child import Queries, QueryVector
+from services.embed.queries import Queries, QueryVector
 from services.embed.searching import Filters, Match, TextQuery
 from services.embed.settings import Settings
 
@@ -201,6 +201,7 @@ def create_api(runtime: Runtime) -> FastAPI:
     api = FastAPI(title="Heaters search", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     settings: Settings = runtime.settings
     queries = Queries(settings)
+    runtime.closing.append(queries.close)
     _answer_problems(api)
 
     def shown(matches: Sequence[Match]) -> list[MatchOut]:

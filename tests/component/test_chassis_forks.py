@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 
 import psutil
@@ -52,15 +51,9 @@ async def warm(environment):
 @contextlib.asynccontextmanager
 async def told(warm, what, **more):
     """A program that was told something, and what it says."""
-    ours, theirs = socket.socketpair()
-    reader, writer = await asyncio.open_connection(sock=ours)
-    try:
-        with theirs:
-            child = await warm.fork("program", streams=(theirs.fileno(), theirs.fileno(), 2), **more)
+    async with warm.talk("program", **more) as (child, reader, writer):
         writer.write(what.encode() + b"\n")
         yield child, reader
-    finally:
-        writer.close()
 
 
 async def answer(reader):

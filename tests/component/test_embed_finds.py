@@ -18,8 +18,9 @@ from contracts.events.v1.clip import ClipExported, ClipKeyframed
 from contracts.values import Deliverable, DeliverableFile, FrameRange, Keyframe, Verdict
 from services.chassis import migrations
 from services.chassis.desk import Desk
+from services.chassis.forks import Warm
 from services.chassis.runtime import open_runtime
-from services.embed import query_child, sentences, store, work
+from services.embed import queries, query_child, store, work
 from services.embed.api import create_api
 from services.embed.app import STAGE
 from services.embed.domain import strategies
@@ -216,13 +217,11 @@ def embedded(settings, halves, tmp_path_factory) -> list:
 @pytest.fixture
 def read_here(monkeypatch):
     """Texts are read in this process, with the model loaded once, instead of each in a process of its own."""
-    model = sentences.load_sentence_model()
-    monkeypatch.setattr(sentences, "load_sentence_model", lambda: model)
 
-    async def ask(asked: bytes, order: dict) -> dict:
+    async def ask(_: Warm, asked: bytes, order: dict) -> dict:
         return query_child._embed(asked, order)
 
-    monkeypatch.setattr(query_child, "_ask", ask)
+    monkeypatch.setattr(queries, "_ask", ask)
 
 
 @pytest.fixture
@@ -240,7 +239,7 @@ async def api(settings, embedded):
     transport = httpx.ASGITransport(create_api(runtime), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
         yield client
-    await runtime.engine.dispose()
+    await runtime.close()
 
 
 def alike(one: str, other: str) -> bool:

@@ -45,7 +45,7 @@ async def runtime(settings):
     async with runtime.transaction() as ledger:
         await ledger.session.execute(text("TRUNCATE clip, model, embedding, roster, campaign CASCADE"))
     yield runtime
-    await runtime.engine.dispose()
+    await runtime.close()
 
 
 def order(clip: int, frames: int = 2, *, video: UUID = VIDEO, tags: tuple[str, ...] = ()) -> EmbedOrder:
