@@ -63,8 +63,9 @@ async def answer(reader):
 async def gone(pid):
     """Waits until a process has ended."""
     async with asyncio.timeout(20):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.02)
 
 
 async def test_a_program_has_its_streams_its_arguments_and_what_was_imported(warm):
