@@ -1,4 +1,4 @@
-"""What is left of processes: whether one still runs, and what a killed stack has left behind.
+"""What is left of processes: whether one still runs, and what a killed one has left behind.
 
 A part of a stack carries the stack's id in its environment, by which it is found. Standard library only.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 STACK_VARIABLE = "HEATERS_STACK_ID"
+_HALF = re.compile(r"\.tmp\.[0-9a-f]{32}")
 
 
 def find(*, stack_id: str | None = None, folder: Path | None = None) -> set[int]:
@@ -44,6 +47,26 @@ def sweep(*, stack_id: str | None = None, folder: Path | None = None, patience: 
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
     return len(seen)
+
+
+def clear_halves(folder: Path, before: float, stopped: Callable[[], bool]) -> int:
+    """Removes what a killed S3 server had begun to write, which the next one would list as objects.
+
+    Such files are named ``.tmp.`` and 32 hexadecimal digits, and lie beside the object that was to be. ``before`` is when the
+    present server was started, in seconds since the epoch: what is newer may be its own. Returns how many there were; reads
+    each folder once, and ends early when ``stopped``.
+    """
+    cleared = 0
+    for place, folders, files in os.walk(folder):
+        if stopped():
+            break
+        folders[:] = [name for name in folders if not name.startswith(".nanio")]
+        for half in (Path(place, name) for name in files if _HALF.fullmatch(name)):
+            with contextlib.suppress(FileNotFoundError):
+                if half.stat().st_mtime < before:
+                    half.unlink()
+                    cleared += 1
+    return cleared
 
 
 def is_zombie(pid: int) -> bool:

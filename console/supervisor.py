@@ -107,6 +107,8 @@ class Supervisor:
         self.database: Database | None = None
         self.topics = asyncio.Event()
         self.bucket = asyncio.Event()
+        self.objects_started_at = 0.0
+        self.clearing: asyncio.Task[int] | None = None
         self.parts = {name: Part(name) for name in (BROKER, DATABASE, OBJECTS, PRELOADER, *home.services)}
         self.children: dict[str, Child] = {}
         self.use = home.use_lock.open("a")
@@ -155,7 +157,7 @@ class Supervisor:
         for name, start, is_ready, on_ready in (
             (BROKER, self.start_broker, self.broker_answers, self.make_topics),
             (DATABASE, self.start_database, self.database_answers, None),
-            (OBJECTS, self.start_objects, self.objects_answer, self.make_bucket),
+            (OBJECTS, self.start_objects, self.objects_answer, self.prepare_objects),
         ):
             address = self.home.external(name)
             if address:
@@ -369,6 +371,7 @@ class Supervisor:
 
     async def start_objects(self) -> Child:
         """The S3 server."""
+        self.objects_started_at = time.time()
         argv = [
             sys.executable,
             "-P",
@@ -395,6 +398,15 @@ class Supervisor:
     async def objects_answer(self, _child: Child) -> bool:
         """Whether the S3 server's port is open."""
         return await is_open(self.stack.port(OBJECTS))
+
+    async def prepare_objects(self) -> None:
+        """Makes the bucket; what a killed server had begun to write is cleared meanwhile, for that reads every folder."""
+        if not self.home.external(OBJECTS):
+            started = self.objects_started_at
+            self.clearing = asyncio.create_task(
+                asyncio.to_thread(remains.clear_halves, self.home.objects, started, self.stopping.is_set)
+            )
+        await self.make_bucket()
 
     async def make_bucket(self) -> None:
         """Creates the bucket, unless it is there."""

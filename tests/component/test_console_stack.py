@@ -7,12 +7,16 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import boto3
 import psycopg
 import pytest
+from botocore.config import Config
 
 from console import database, remains, stack
 from console.home import REPOSITORY, SERVICES, Home, load_stack
@@ -137,6 +141,34 @@ def test_the_bucket_exists_and_takes_objects(home):
         )
     )
     assert store.get_bytes(store.put_bytes(b"whole", "uploads/x", "text/plain").key) == b"whole"
+
+
+def test_what_a_killed_object_server_was_writing_is_cleared_and_what_was_whole_stays(home):
+    settings = bring_up(home).settings
+    client = boto3.client(
+        "s3",
+        endpoint_url=settings["HEATERS_S3_ENDPOINT"],
+        aws_access_key_id=settings["HEATERS_S3_ACCESS_KEY"],
+        aws_secret_access_key=settings["HEATERS_S3_SECRET_KEY"],
+        region_name="us-east-1",
+        config=Config(signature_version="s3v4"),
+    )
+    client.put_object(Bucket="heaters", Key="halves/.tmp.kept", Body=b"whole")
+    address = urlsplit(client.generate_presigned_url("put_object", Params={"Bucket": "heaters", "Key": "halves/half"}))
+
+    def listed():
+        return sorted(found["Key"] for found in client.list_objects_v2(Bucket="heaters", Prefix="halves/")["Contents"])
+
+    with socket.create_connection((address.hostname, address.port)) as sending:
+        request = (
+            f"PUT {address.path}?{address.query} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 1000000\r\n\r\n"
+        )
+        sending.sendall(request.encode() + b"half")
+        wait_until(lambda: len(listed()) == 2, 20)
+        before = part(home, "objects")
+        os.kill(before["pid"], signal.SIGKILL)
+    wait_until(lambda: has_returned(home, "objects", before), 20)
+    wait_until(lambda: listed() == ["halves/.tmp.kept"], 20)
 
 
 def test_a_second_start_joins_the_running_stack(home):

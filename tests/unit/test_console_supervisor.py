@@ -143,3 +143,21 @@ def test_a_stack_that_a_person_took_down_is_not_started_again_by_who_waits_for_i
     home.down_file.touch()
     with pytest.raises(stack.StackError, match="taken down"):
         stack.revive(home)
+
+
+def test_halves_of_a_dead_server_are_cleared_and_nothing_that_may_be_the_present_ones(tmp_path):
+    names = {
+        "clips/a/.tmp." + "0" * 32: 100.0,
+        "clips/a/.tmp." + "1" * 32: 300.0,
+        "clips/a/.tmp.note": 100.0,
+        "clips/a/video.mp4": 100.0,
+        ".nanio/.tmp." + "0" * 32: 100.0,
+    }
+    for name, written in names.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (written, written))
+    assert remains.clear_halves(tmp_path, 200.0, lambda: True) == 0
+    assert remains.clear_halves(tmp_path, 200.0, lambda: False) == 1
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(list(names)[1:])
