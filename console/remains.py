@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 STACK_VARIABLE = "HEATERS_STACK_ID"
@@ -49,24 +49,22 @@ def sweep(*, stack_id: str | None = None, folder: Path | None = None, patience: 
     return len(seen)
 
 
-def clear_halves(folder: Path, before: float, stopped: Callable[[], bool]) -> int:
+def clear_halves(folder: Path, before: float) -> Iterator[int]:
     """Removes what a killed S3 server had begun to write, which the next one would list as objects.
 
     Such files are named ``.tmp.`` and 32 hexadecimal digits, and lie beside the object that was to be. ``before`` is when the
-    present server was started, in seconds since the epoch: what is newer may be its own. Returns how many there were; reads
-    each folder once, and ends early when ``stopped``.
+    present server was started, in seconds since the epoch: what is newer may be its own. Yields after each folder how many it
+    has removed so far, so that whoever runs it can do something else in between.
     """
     cleared = 0
     for place, folders, files in os.walk(folder):
-        if stopped():
-            break
         folders[:] = [name for name in folders if not name.startswith(".nanio")]
         for half in (Path(place, name) for name in files if _HALF.fullmatch(name)):
             with contextlib.suppress(FileNotFoundError):
                 if half.stat().st_mtime < before:
                     half.unlink()
                     cleared += 1
-    return cleared
+        yield cleared
 
 
 def is_zombie(pid: int) -> bool:

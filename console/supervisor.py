@@ -108,7 +108,7 @@ class Supervisor:
         self.topics = asyncio.Event()
         self.bucket = asyncio.Event()
         self.objects_started_at = 0.0
-        self.clearing: asyncio.Task[int] | None = None
+        self.clearing: asyncio.Task[None] | None = None
         self.parts = {name: Part(name) for name in (BROKER, DATABASE, OBJECTS, PRELOADER, *home.services)}
         self.children: dict[str, Child] = {}
         self.use = home.use_lock.open("a")
@@ -402,11 +402,17 @@ class Supervisor:
     async def prepare_objects(self) -> None:
         """Makes the bucket; what a killed server had begun to write is cleared meanwhile, for that reads every folder."""
         if not self.home.external(OBJECTS):
-            started = self.objects_started_at
-            self.clearing = asyncio.create_task(
-                asyncio.to_thread(remains.clear_halves, self.home.objects, started, self.stopping.is_set)
-            )
+            self.clearing = asyncio.create_task(self.clear_halves(self.objects_started_at))
         await self.make_bucket()
+
+    async def clear_halves(self, before: float) -> None:
+        """As ``remains.clear_halves``, a folder at a time: a thread would not go well with starting processes."""
+        cleared = 0
+        for so_far in remains.clear_halves(self.home.objects, before):
+            cleared = so_far
+            await asyncio.sleep(0)
+        if cleared:
+            log(f"removed {cleared} objects that a killed server had only begun to write")
 
     async def make_bucket(self) -> None:
         """Creates the bucket, unless it is there."""

@@ -58,7 +58,6 @@ CHILD = "services.chassis.child"
 LINE_LIMIT = 64 << 20
 """Longest line a child may say: a result with all its values."""
 
-
 _CLAIMABLE = "(state = 'waiting' AND not_before <= :now OR state = 'running' AND lease_until < :now)"
 _PICK = text(f"""
     SELECT id, kind, batch FROM work WHERE {_CLAIMABLE}
