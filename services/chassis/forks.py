@@ -172,14 +172,19 @@ class Warm(Nursery):
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
         self._resting: asyncio.TimerHandle | None = None
+        self._asked = 0
 
     async def fork(self, module: str, **how: Any) -> Child:
         """As ``Nursery.fork``, once everything is imported; raises ``OSError`` when no process can be started."""
-        self._stay()
-        async with self._starting:
-            if not self.connected.is_set():
-                await self._start()
-        child = await super().fork(module, **how)
+        self._asked += 1
+        try:
+            async with self._starting:
+                if not self.connected.is_set():
+                    await self._start()
+            child = await super().fork(module, **how)
+        finally:
+            self._asked -= 1
+            self._stay()
         child.ended.add_done_callback(lambda _: self._stay())
         return child
 
@@ -227,7 +232,7 @@ class Warm(Nursery):
         self._resting = asyncio.get_running_loop().call_later(REST_SECONDS, self._rest)
 
     def _rest(self) -> None:
-        if self.is_idle:
+        if self.is_idle and not self._asked:
             self.detach()
 
     async def close(self) -> None:

@@ -151,6 +151,13 @@ async def test_without_work_the_warm_process_ends_after_a_rest_and_never_under_a
         assert await child.ended == 0
 
 
+async def test_a_start_that_takes_longer_than_a_rest_is_no_rest(warm, tmp_path, monkeypatch):
+    monkeypatch.setattr(forks, "REST_SECONDS", 0.05)
+    (tmp_path / "precious.py").write_text("import time; time.sleep(0.5)")
+    async with told(warm, "tell") as (_, one), told(warm, "tell") as (_, other):
+        assert (await answer(one))["parent"] == (await answer(other))["parent"]
+
+
 async def test_everything_dies_with_the_process_that_wanted_it(environment):
     starter = f"""
 import asyncio, socket, sys
