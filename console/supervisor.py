@@ -107,7 +107,6 @@ class Supervisor:
         self.database: Database | None = None
         self.topics = asyncio.Event()
         self.bucket = asyncio.Event()
-        self.objects_started_at = 0.0
         self.clearing: asyncio.Task[None] | None = None
         self.parts = {name: Part(name) for name in (BROKER, DATABASE, OBJECTS, PRELOADER, *home.services)}
         self.children: dict[str, Child] = {}
@@ -157,7 +156,7 @@ class Supervisor:
         for name, start, is_ready, on_ready in (
             (BROKER, self.start_broker, self.broker_answers, self.make_topics),
             (DATABASE, self.start_database, self.database_answers, None),
-            (OBJECTS, self.start_objects, self.objects_answer, self.prepare_objects),
+            (OBJECTS, self.start_objects, self.objects_answer, self.make_bucket),
         ):
             address = self.home.external(name)
             if address:
@@ -370,8 +369,8 @@ class Supervisor:
         return self.database is not None and self.database.is_ready(child.pid)
 
     async def start_objects(self) -> Child:
-        """The S3 server."""
-        self.objects_started_at = time.time()
+        """The S3 server. What a killed one had begun to write is cleared meanwhile, for that reads every folder."""
+        self.clearing = asyncio.create_task(self.clear_halves(time.time()))
         argv = [
             sys.executable,
             "-P",
@@ -399,12 +398,6 @@ class Supervisor:
         """Whether the S3 server's port is open."""
         return await is_open(self.stack.port(OBJECTS))
 
-    async def prepare_objects(self) -> None:
-        """Makes the bucket; what a killed server had begun to write is cleared meanwhile, for that reads every folder."""
-        if not self.home.external(OBJECTS):
-            self.clearing = asyncio.create_task(self.clear_halves(self.objects_started_at))
-        await self.make_bucket()
-
     async def clear_halves(self, before: float) -> None:
         """As ``remains.clear_halves``, a folder at a time: a thread would not go well with starting processes."""
         cleared = 0
@@ -431,7 +424,6 @@ class Supervisor:
                 log=self.home.log(PRELOADER),
                 folder=self.home.repository,
                 pass_fds=[theirs.fileno()],
-                death_signal=signal.SIGTERM,
             )
         self.preloader.detach()
         self.preloader.attach(ours)

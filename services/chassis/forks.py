@@ -1,13 +1,13 @@
 """Programs forked from a warm process that has imported what they need: they share its memory and start in milliseconds.
 
 Both sides are here. ``Nursery`` is the side of whoever wants programs run; ``main`` is the warm process. They talk over a
-socket, one JSON object a line. Orders are ``{"fork": number, "module": ..., "arguments": [...], "environment": {...}}``,
-each with three descriptors for the program's standard streams; answers are ``{"warm": true}``, ``{"forked": number,
+socket, one JSON object a line. Orders are ``{"fork": number, "module": ..., "environment": {...}}``, each
+with three descriptors for the program's standard streams; answers are ``{"warm": true}``, ``{"forked": number,
 "pid": n}`` and ``{"ended": pid, "status": n}``.
 
-Guarantees: nothing that would not survive a fork has run before one; every forked process is a session of its own and dies
-with the warm one, which dies with whoever started it and takes the sessions with it. Orders are carried out between two
-imports too. Standard library only.
+What is imported must survive a fork: it starts no thread and opens no connection. Guarantees: every forked process is a
+session of its own and dies with the warm one, which dies with whoever started it and takes the sessions with it. Orders are
+carried out between two imports too. Standard library only, but for the name in lists of processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from services.chassis.processes import Child, die_with, kill_group
@@ -99,7 +99,6 @@ class Nursery:
         *,
         streams: Sequence[int],
         environment: Mapping[str, str] | None = None,
-        arguments: Sequence[str] = (),
     ) -> Child:
         """Runs a module as a program of its own, with these descriptors for its standard streams.
 
@@ -108,12 +107,7 @@ class Nursery:
         await self.connected.wait()
         assert self._channel is not None  # noqa: S101 - set before the event above.
         number = next(self._numbers)
-        order = {
-            "fork": number,
-            "module": module,
-            "arguments": list(arguments),
-            "environment": dict(environment or {}),
-        }
+        order = {"fork": number, "module": module, "environment": dict(environment or {})}
         forked: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
         self._forks[number] = forked
         try:
@@ -258,8 +252,7 @@ class Order:
 
     module: str
     streams: tuple[int, ...]
-    arguments: tuple[str, ...] = ()
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str]
 
 
 class Parent:
@@ -318,9 +311,7 @@ class Parent:
         for line in lines:
             order = json.loads(line)
             streams, self.handed = tuple(self.handed[:STREAMS]), self.handed[STREAMS:]
-            forked = self.fork(
-                order["fork"], Order(order["module"], streams, tuple(order["arguments"]), order["environment"])
-            )
+            forked = self.fork(order["fork"], Order(order["module"], streams, order["environment"]))
             for stream in streams:
                 os.close(stream)
             if forked is not None:
@@ -362,10 +353,10 @@ class Parent:
 
 
 def run(order: Order) -> None:
-    """Becomes the ordered program: its name, environment and arguments."""
+    """Becomes the ordered program: its name and environment."""
     os.environ.update(order.environment)
     _rename(f"heaters {order.module}")
-    sys.argv = [order.module, *order.arguments]
+    sys.argv = [order.module]
     runpy.run_module(order.module, run_name="__main__", alter_sys=True)
 
 
@@ -410,6 +401,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = Parent(socket.socket(fileno=int(sys.argv[1])))
     die_with(int(sys.argv[2]), signal.SIGTERM)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("setproctitle")
     order = warm_up(parent, tuple(sys.argv[3:])) or parent.serve(None)
     if order is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)

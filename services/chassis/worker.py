@@ -161,7 +161,6 @@ class Worker:
         self._random = random.Random()  # noqa: S311 - jitter, not secrets.
         self._warm = Warm(
             [
-                "setproctitle",
                 "boto3.s3.transfer",
                 "services.chassis.desk:prepare",
                 *sorted({_module_of(job.work) for job in runtime.stage.jobs}),
@@ -324,6 +323,9 @@ class Worker:
         code = -signal.SIGKILL
         try:
             async with self._warm.talk(CHILD, limit=LINE_LIMIT) as (go.child, reader, writer):
+                if go.stopped is not None:
+                    # Before there was a child to kill.
+                    go.stop(go.stopped)
                 with contextlib.suppress(ConnectionError):
                     writer.write(json.dumps(self._order(job, claims, folder)).encode() + b"\n")
                     await writer.drain()

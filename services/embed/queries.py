@@ -32,8 +32,8 @@ CPU_FACTOR = 8
 REMEMBERED = 1_000
 """Texts whose vectors are kept: a few megabytes."""
 SECRETS = ("HEATERS_DATABASE_URL", "HEATERS_S3_", "HEATERS_KAFKA_", "HEATERS_HTTP_TOKEN")
-READING = ("setproctitle", "threadpoolctl", "services.embed.sentences:read_once")
-SEEING = ("setproctitle", "PIL.Image", "services.embed.compute", "services.embed.models", "torch")
+READING = ("threadpoolctl", "services.embed.sentences:read_once")
+SEEING = ("PIL.Image", "services.embed.compute", "services.embed.models", "torch")
 """What queries need to read a text, and to see a picture or what other models make of a text."""
 
 

@@ -1,7 +1,7 @@
 """Sentences as vectors, by weights that a Python package ships: all-MiniLM-L6-v2, 384 numbers a text.
 
 The network is a small BERT. It is computed here with numpy alone, because importing torch and transformers takes seconds
-and a query has a few words: a fresh process answers in well under one. Guarantees: a row per text, of length one; the
+and a query has a few words. Guarantees: a row per text, of length one; the
 same texts give the same bytes on the same machine.
 """
 

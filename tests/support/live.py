@@ -19,7 +19,8 @@ from psycopg.rows import dict_row
 from console.home import SERVICES, addresses, find_home, load_stack
 from services.chassis.objects import S3Store
 from services.chassis.settings import ChassisSettings
-from tests.support.services import CHILD, WARM, at_work
+from services.chassis.worker import CHILD
+from tests.support.services import WARM, at_work
 
 ROOT = Path(__file__).parents[2]
 SERVERS = ("broker", "database", "objects")

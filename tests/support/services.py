@@ -10,9 +10,10 @@ from uuid import uuid4
 import psutil
 
 from contracts.envelope import to_kafka
-from services.chassis import migrations
+from services.chassis import forks, migrations
 from services.chassis.app import run_loops
 from services.chassis.runtime import open_runtime
+from services.chassis.worker import CHILD
 from tests.support import wire
 
 
@@ -40,8 +41,8 @@ async def publish(bootstrap: str, *events, event_ids=None, traceparent: str = ""
             await producer.send_and_wait(message.topic, message.value, message.key, headers=message.headers)
 
 
-CHILD, WARM = "services.chassis.child", "services.chassis.forks"
-"""The program that does a piece of a service's work, and the one that it is forked from."""
+WARM = forks.__name__
+"""The program that those are forked from which do a service's work."""
 
 
 def at_work(service: int, program: str = CHILD) -> list[psutil.Process]:
