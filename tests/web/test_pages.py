@@ -41,15 +41,11 @@ def stocked(site, film, numbers, tmp_path_factory):
     video = site.video(film, [22, 41, 60, 83, 104, 131, 158, 187, 215], "Big Buck Bunny, ten seconds")
     clips = site.get(f"/api/videos/{video}")["clips"]
 
-    def decide(command, *chosen, **more):
-        body = {"command": command, "clips": [clip["id"] for clip in chosen], **more}
-        return site.post(f"/api/videos/{video}/edits", {**body, "versions": [clip["version"] for clip in chosen]})
-
-    decide("approve", clips[0])
-    decide("skip", clips[1])
-    decide("group", clips[3], clips[4])
-    noted = decide("note", clips[5], note="The wing blurs here")["clips"][0]
-    decide("tag", noted, add=["bird", "sky"], remove=[])
+    site.decide(video, "approve", clips[0])
+    site.decide(video, "skip", clips[1])
+    site.decide(video, "group", clips[3], clips[4])
+    noted = site.decide(video, "note", clips[5], note="The wing blurs here")["clips"][0]
+    site.decide(video, "tag", noted, add=["bird", "sky"], remove=[])
     site.deliver(video, clips[3], film, "Big Buck Bunny, ten seconds")
     site.fail_work(400, video)
     return video, [clip["id"] for clip in clips]
@@ -127,6 +123,25 @@ def test_a_deliverable_shows_its_pictures_its_findings_and_its_report(page, stoc
     report.close()
     bundle.get_by_text("Big Buck Bunny, ten seconds").click()
     page.wait_for_url(f"**/#/review/{video}/{clips[3]}")
+
+
+def test_a_list_that_could_not_be_had_once_still_follows_what_happens(page, site, numbers):
+    video = site.video(numbers, [100, 200], "After a failure")
+    row = ".video-row:has-text('After a failure'):has-text('%d to decide')"
+    page.goto("/#/queue")
+    page.wait_for_selector(row % 3)
+    page.wait_for_selector(".link.live")
+    failed = []
+
+    def fail_once(route):
+        failed.append(route.request.url)
+        route.abort()
+
+    page.route("**/api/videos?*", fail_once, times=1)
+    for clip, left in zip(site.get(f"/api/videos/{video}")["clips"], (2, 1), strict=False):
+        site.decide(video, "approve", clip)
+        page.wait_for_selector(row % left)
+    assert len(failed) == 1
 
 
 def test_a_video_that_came_before_and_a_list_lead_to_where_the_clips_are(page, site, numbers):

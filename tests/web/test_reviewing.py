@@ -161,7 +161,7 @@ def test_a_stale_edit_is_refused_and_shows_how_things_stand(pages, site, numbers
     page.route("**/api/stream", lambda route: route.abort())
     page.route("**/api/clips/*", lambda route: route.abort())
     clip = clips_of(site, video)[0]
-    site.post(f"/api/videos/{video}/edits", {"command": "skip", "clips": [clip["id"]], "versions": [clip["version"]]})
+    site.decide(video, "skip", clip)
     press_action(page, "KeyA")
     page.wait_for_selector(".toast.bad")
     wait_for(page, "(id) => document.getElementById('clip-' + id).innerText.includes('skipped')", clip["id"])
@@ -179,15 +179,7 @@ def test_eight_tabs_share_one_stream_and_another_takes_it_over(page, site, numbe
 
     def approve(place: int, among: list) -> None:
         clip = clips_of(site, video)[place]
-        site.post(
-            f"/api/videos/{video}/edits",
-            {
-                "command": "approve",
-                "clips": [clip["id"]],
-                "versions": [clip["version"]],
-                "idempotency_key": f"tabs {video} {place}",
-            },
-        )
+        site.decide(video, "approve", clip)
         for tab in among:
             wait_for(
                 tab, f"() => document.querySelector('[data-clip=\"{clip['id']}\"]').innerText.includes('approved')"
@@ -471,8 +463,7 @@ def test_the_list_is_narrowed_by_tag_by_note_and_by_length(page, site, numbers):
     video = site.video(numbers, [30, 60, 150], "Narrow")
     clips = site.get(f"/api/videos/{video}")["clips"]
     for command, clip, more in (("tag", 2, {"add": ["bird"], "remove": []}), ("note", 3, {"note": "Blurred wing"})):
-        body = {"command": command, "clips": [clips[clip]["id"]], "versions": [clips[clip]["version"]], **more}
-        site.post(f"/api/videos/{video}/edits", body)
+        site.decide(video, command, clips[clip], **more)
     open_review(page, video, clips[0]["id"])
     # The clip that is open stays in the list.
     for words, starts in (

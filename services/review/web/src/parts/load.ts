@@ -7,6 +7,7 @@ import { call } from "../api";
 import { news } from "../store";
 
 const REST_MS = 1000;
+const AGAIN_MS = 4000;
 
 export interface Loaded<T> {
   data: T | null;
@@ -18,6 +19,8 @@ export function useLoad<T>(path: string | null, live = true): Loaded<T> {
   const data = useSignal<T | null>(null);
   const error = useSignal<Error | null>(null);
   const turn = useRef(0);
+  // An answer counts unless a later question was answered before it, or another path is asked for by now.
+  const told = useRef(0);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const last = useRef(0);
 
@@ -27,40 +30,37 @@ export function useLoad<T>(path: string | null, live = true): Loaded<T> {
     if (!path) return;
     call<T>(path).then(
       (found) => {
-        if (number !== turn.current) return;
+        if (number <= told.current) return;
+        told.current = number;
         data.value = found;
         error.value = null;
       },
       (reason: Error) => {
-        if (number !== turn.current) return;
+        if (number <= told.current) return;
+        told.current = number;
         error.value = reason;
-        clearTimeout(timer.current);
-        timer.current = setTimeout(load, 4000);
+        later(AGAIN_MS);
       },
     );
+  };
+  const later = (ms: number) => {
+    clearTimeout(timer.current);
+    timer.current = setTimeout(load, ms);
   };
   useEffect(() => {
     data.value = null;
     error.value = null;
     load();
     return () => {
-      turn.current += 1;
+      told.current = turn.current;
       clearTimeout(timer.current);
-      timer.current = undefined;
     };
   }, [path]);
   const seen = useRef(news.peek());
   useSignalEffect(() => {
     if (news.value === seen.current || !live) return;
     seen.current = news.value;
-    if (timer.current) return;
-    timer.current = setTimeout(
-      () => {
-        timer.current = undefined;
-        load();
-      },
-      Math.max(0, last.current + REST_MS - Date.now()),
-    );
+    later(Math.max(0, last.current + REST_MS - Date.now()));
   });
   return { data: data.value, error: error.value, again: load };
 }
