@@ -191,6 +191,14 @@ def test_eight_tabs_share_one_stream_and_another_takes_it_over(page, site, numbe
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("what", ["", "/media"], ids=["the video", "its media"])
+def test_a_video_that_cannot_be_had_at_once_comes_by_itself(page, site, numbers, what):
+    video = site.video(numbers, [100, 200], "Not at once")
+    page.route(f"**/api/videos/{video}{what}", lambda route: route.abort(), times=1)
+    open_review(page, video)
+    pending_at(page, 0)
+
+
 def test_a_restart_of_the_service_loses_no_decision(pages, site, numbers):
     video = site.video(numbers, list(range(30, 300, 30)), "Restart")
     page, queue = pages(), pages()

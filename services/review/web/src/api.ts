@@ -33,6 +33,9 @@ export class Unreachable extends Error {}
 
 const LONGEST_WAIT_MS = 20_000;
 
+/** When what could not be shown is asked for again. */
+export const AGAIN_MS = 4000;
+
 interface Request extends RequestInit {
   json?: unknown;
   /** How long an answer may take, and what ends the wait for it before. */

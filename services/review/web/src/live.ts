@@ -30,9 +30,7 @@ export function listen(): void {
     videos.clear();
     try {
       if (whole && open) await openVideo(open);
-      else if (named.length && open) await lookAgain(open, named);
-    } catch {
-      // The next event asks again.
+      else if (named.length && open) await lookAgain(open, named).catch(() => openVideo(open));
     } finally {
       busy = false;
     }

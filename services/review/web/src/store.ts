@@ -1,7 +1,7 @@
 // What the page knows. The server keeps the truth; this is the latest it said, with decisions on their way laid over it.
 
 import { batch, computed, signal } from "@preact/signals";
-import { call, query, type Clip, type ClipState, type Edit, type EditPage, type Media, type Overview, type Problem, type Session, type Video } from "./api";
+import { AGAIN_MS, call, query, Unreachable, type Clip, type ClipState, type Edit, type EditPage, type Media, type Overview, type Problem, type Session, type Video } from "./api";
 import { isLive, perSecond } from "./words";
 
 // Where the page is
@@ -210,7 +210,9 @@ export async function openVideo(id: string): Promise<void> {
     boardProblem.value = null;
     if (!media.value && video.frames) await openMedia(video.duplicate_of ?? id, number);
   } catch (error) {
-    if (number === opening) boardProblem.value = error as Error;
+    if (number !== opening) return;
+    boardProblem.value = error as Error;
+    if (error instanceof Unreachable) setTimeout(() => number === opening && openVideo(id), AGAIN_MS);
   }
 }
 

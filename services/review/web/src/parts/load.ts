@@ -3,11 +3,10 @@
 
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { call } from "../api";
+import { AGAIN_MS, call } from "../api";
 import { news } from "../store";
 
 const REST_MS = 1000;
-const AGAIN_MS = 4000;
 
 export interface Loaded<T> {
   data: T | null;
