@@ -98,10 +98,11 @@ async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[st
     try:
         async with driver.pipeline():
             for cursor, (statement, values) in zip(cursors, steps, strict=True):
+                spelt = _spelt(statement.text, connection.dialect)
                 if len(values) == 1:
-                    await cursor.execute(_spelt(statement, connection.dialect), values[0])
+                    await cursor.execute(spelt, values[0])
                 elif values:
-                    await cursor.executemany(_spelt(statement, connection.dialect), values)
+                    await cursor.executemany(spelt, values)
         return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
     except psycopg.Error as error:
         if driver.closed:
@@ -110,6 +111,6 @@ async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[st
         raise failed from error
 
 
-@functools.cache
-def _spelt(statement: TextClause, dialect: Dialect) -> bytes:
-    return str(statement.compile(dialect=dialect)).encode()
+@functools.lru_cache(1000)
+def _spelt(statement: str, dialect: Dialect) -> bytes:
+    return str(text(statement).compile(dialect=dialect)).encode()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import TextClause
 
 from contracts.events.v1.operations import DeadLetterRecorded
 from contracts.events.v1.video import Proxy
@@ -261,6 +263,17 @@ async def test_lists_are_paged_by_cursors(review):
                 break
         assert len(seen) == len(set(seen))
         assert len(seen) >= 3
+
+
+async def test_lists_that_are_asked_for_again_leave_nothing_behind(review, video):
+    async def ask(times):
+        for _ in range(times):
+            for path in ("/api/videos", "/api/clips", f"/api/clips?video={video['id']}"):
+                assert (await review.http.get(path)).status_code == 200
+        gc.collect()
+        return sum(isinstance(kept, TextClause) for kept in gc.get_objects())
+
+    assert await ask(2) == await ask(20)
 
 
 async def test_a_request_to_ingest_goes_out_once_for_each_key(review):
