@@ -8,8 +8,9 @@ loudness is measured by EBU R128 on what is delivered, in the same pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from av.packet import Packet
 from av.stream import Stream
 from numpy.typing import NDArray
 
+from services.media.containers import copied
 from services.media.errors import EncodingFailed
 from services.media.measure import SoundFacts, SoundLimits, SoundMeter
 from services.media.profiles import AudioEncoding
@@ -134,11 +136,20 @@ class SoundGraph:
             yield frame
 
 
-class SoundChain:
-    """One rendition's sound: resampled, mixed down, measured and encoded.
+@dataclass
+class Track:
+    """The sound of one file: its stream, and the packets that are to be written into it."""
 
-    ``length`` is how long the clip lasts, in seconds. Blocks are given in order and without gaps. After ``finish`` the
-    stream holds ``round(length * rate)`` samples: what the blocks lack of them is silence at the end.
+    stream: AudioStream
+    waiting: deque[Packet[Stream]] = field(default_factory=deque)
+
+
+class SoundChain:
+    """Sound resampled, mixed down, measured and encoded, once for all files that want it alike.
+
+    The first track's stream encodes, and each file that joins gets the same packets. ``length`` is how long the clip lasts,
+    in seconds. Blocks are given in order and without gaps. After ``finish`` a track holds ``round(length * rate)``
+    samples: what the blocks lack of them is silence at the end.
     """
 
     def __init__(
@@ -152,24 +163,28 @@ class SoundChain:
         gain: float | None = None,
     ) -> None:
         self._gain = gain
+        self._encoding = encoding
         self._form = SoundForm.of(encoding, first, length)
         self.sample_rate, self.channels = self._form.sample_rate, self._form.channels
         self._made = 0
-        self.stream: AudioStream = self._open(output, encoding)
+        self.tracks: list[Track] = []
+        self._stream = self.join(output).stream
         self._graph = SoundGraph(
             first,
             self._form,
             sample_format=encoding.sample_format,
-            frame_size=self.stream.codec_context.frame_size,
+            frame_size=self._stream.codec_context.frame_size,
             gain=gain or 0.0,
             fade_milliseconds=encoding.fade_milliseconds,
         )
         self._meter = SoundMeter(self._form.sample_rate, self._form.channels, limits=limits)
         self._unmeasured: list[NDArray[np.float32]] = []
         self._loudness = LoudnessMeter(self._form.sample_rate, self._form.layout, encoding.sample_format)
+        self._facts: SoundFacts | None = None
 
-    def _open(self, output: OutputContainer, encoding: AudioEncoding) -> AudioStream:
-        form = self._form
+    def join(self, output: OutputContainer) -> Track:
+        """Opens a track in one more file, before the first block comes."""
+        encoding, form = self._encoding, self._form
         stream: Any = output.add_stream(encoding.encoder, rate=form.sample_rate, options=dict(encoding.options))
         context = stream.codec_context
         context.layout = form.layout
@@ -180,31 +195,35 @@ class SoundChain:
         if encoding.bit_rate_per_channel is not None:
             context.bit_rate = encoding.bit_rate_per_channel * form.channels
         open_encoder(context)
-        return stream  # type: ignore[no-any-return]
+        track = Track(stream)
+        self.tracks.append(track)
+        return track
 
-    def push(self, block: AudioFrame) -> list[Packet[Stream]]:
-        """Takes a block of source samples; returns the packets that came out."""
-        return [packet for frame in self._graph.push(block) for packet in self._encode(frame)]
+    def push(self, block: AudioFrame) -> None:
+        """Takes a block of source samples; gives each track the packets that came out."""
+        for frame in self._graph.push(block):
+            self._encode(frame)
 
-    def finish(self) -> list[Packet[Stream]]:
-        """Ends the sound; returns the last packets."""
-        packets = [packet for frame in self._graph.finish() for packet in self._encode(frame)]
-        packets.extend(self.stream.encode(None))
+    def finish(self) -> None:
+        """Ends the sound; gives each track the last packets."""
+        for frame in self._graph.finish():
+            self._encode(frame)
+        self._deal(self._stream.encode(None))
         self._measure()
         if self._made != self._form.samples:
             raise EncodingFailed(
                 f"The sound came out {self._made} samples long instead of {self._form.samples}. "
                 "The clip was not published; report the source's audio codec and layout."
             )
-        return packets
-
-    def facts(self) -> SoundFacts:
-        """What was measured of the delivered samples."""
         integrated, spread, true_peak = self._loudness.result()
         found = self._meter.facts(loudness=integrated, loudness_range=spread, true_peak=true_peak)
-        return replace(found, gain=self._gain)
+        self._facts = replace(found, gain=self._gain)
 
-    def _encode(self, frame: AudioFrame) -> list[Packet[Stream]]:
+    def facts(self) -> SoundFacts | None:
+        """What was measured of the delivered samples; nothing before the sound has ended."""
+        return self._facts
+
+    def _encode(self, frame: AudioFrame) -> None:
         self._unmeasured.append(as_float(frame))
         if len(self._unmeasured) == _MEASURED_AT_ONCE:
             self._measure()
@@ -212,7 +231,16 @@ class SoundChain:
         frame.pts = self._made
         frame.time_base = Fraction(1, self._form.sample_rate)
         self._made += frame.samples
-        return list(self.stream.encode(frame))
+        self._deal(self._stream.encode(frame))
+
+    def _deal(self, packets: Sequence[Packet[Stream]]) -> None:
+        encoding, *others = self.tracks
+        for packet in packets:
+            for track in others:
+                twin = copied(packet)
+                twin.stream = track.stream
+                track.waiting.append(twin)
+            encoding.waiting.append(packet)
 
     def _measure(self) -> None:
         if self._unmeasured:

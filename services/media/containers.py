@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -100,3 +101,14 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
         ),
         default=None,
     )
+
+
+def copied(packet: Packet[Stream]) -> Packet[Stream]:
+    """All that the packet says as another packet, of no stream yet: a muxer rewrites the one that it is given."""
+    twin: Packet[Stream] = Packet(bytes(packet))
+    twin.pts, twin.dts, twin.duration = packet.pts, packet.dts, packet.duration
+    twin.time_base = packet.time_base
+    twin.is_keyframe = packet.is_keyframe
+    for said in packet.iter_sidedata():
+        twin.set_sidedata(said)
+    return twin

@@ -119,14 +119,6 @@ class Proof:
         yield from self._context.decode(None)
 
 
-def copied(packet: Packet[Stream]) -> Packet[Stream]:
-    """The packet's bytes and times as another packet: a muxer rewrites the one that it is given."""
-    twin: Packet[Stream] = Packet(bytes(packet))
-    twin.pts, twin.dts = packet.pts, packet.dts
-    twin.time_base = packet.time_base
-    return twin
-
-
 def look(frame: VideoFrame) -> Look:
     """A grid of samples of the first plane, enough to tell one picture from another."""
     deep = frame.format.components[0].bits > 8

@@ -31,7 +31,7 @@ from av.video.frame import VideoFrame
 
 from contracts.errors import HeatersError
 from contracts.values import FrameRange
-from services.media.audio import as_float
+from services.media.audio import SoundChain, as_float
 from services.media.errors import EncodingFailed, Incomplete, translated
 from services.media.fan import Fan
 from services.media.footage import Footage, Sounds
@@ -42,7 +42,7 @@ from services.media.measure import PictureFacts, PictureLimits, SoundLimits
 from services.media.memory import give_back, only_new_garbage
 from services.media.overlay import Overlay
 from services.media.profiles import Profile
-from services.media.rendition import SOUND_AHEAD, Rendition, Writer, queue_depth
+from services.media.rendition import SOUND_AHEAD, Rendition, SoundsByForm, Writer, queue_depth
 from services.media.shaping import Chains, colours_of, delivered_size
 from services.media.sidecars import Aside, Captions, Sidecar, Waves, caption_sidecars
 from services.media.watermark import Watermark
@@ -369,15 +369,15 @@ def _distinct_frames(ranges: Sequence[FrameRange]) -> int:
 
 
 class _SoundPass:
-    """One clip's sound: read by a thread of its own, a little ahead of the pictures, and encoded for every rendition."""
+    """One clip's sound: read by a thread of its own, a little ahead of the pictures, and encoded once for all renditions that want it alike."""
 
     def __init__(
-        self, reader: Sounds, blocks: Iterator[AudioFrame], first: AudioFrame, writers: Sequence[Writer], crew: Crew
+        self, reader: Sounds, blocks: Iterator[AudioFrame], first: AudioFrame, chains: Sequence[SoundChain], crew: Crew
     ) -> None:
         self.reader = reader
         self._blocks = blocks
         self._first = first
-        self._writers = writers
+        self._chains = chains
         self._crew = crew
         self._heard: Fraction | None = Fraction(0)
         self._told = threading.Condition()
@@ -405,15 +405,15 @@ class _SoundPass:
                 self._tell(until)
             for block in self._blocks:
                 self._hear(block)
-            for writer in self._writers:
-                writer.end_sound()
+            for chain in self._chains:
+                chain.finish()
             self._tell(None)
 
     def _hear(self, block: AudioFrame) -> Fraction:
         length = Fraction(block.samples, block.sample_rate)
         self.waves.add(as_float(block))
-        for writer in self._writers:
-            writer.put_sound(block)
+        for chain in self._chains:
+            chain.push(block)
         return length
 
     def _tell(self, heard: Fraction | None) -> None:
@@ -501,6 +501,7 @@ class _ClipPass:
         reader: Sounds | None = None
         blocks: Iterator[AudioFrame] = iter(())
         first_sound: AudioFrame | None = None
+        sounds: SoundsByForm = {}
         gains: dict[str, float] = {}
         if footage.sounds is not None:
             reader = self._idle_sounds.pop() if self._idle_sounds else footage.sounds()
@@ -524,6 +525,7 @@ class _ClipPass:
                     first=first,
                     light=self.part.light,
                     first_sound=first_sound,
+                    sounds=sounds,
                     limits=self._budget.sound,
                     crew=self._crew,
                     heard=hearing,
@@ -533,7 +535,7 @@ class _ClipPass:
                 )
             )
         if reader is not None and first_sound is not None:
-            self._sound = hearing.sound = _SoundPass(reader, blocks, first_sound, self._writers, self._crew)
+            self._sound = hearing.sound = _SoundPass(reader, blocks, first_sound, tuple(sounds.values()), self._crew)
         if self._aside is not None:
             watch = partial(self._watch, self._aside)
             self._asides = self._crew.pipe("sidecars", watch, depth=queue_depth(first.width, first.height))

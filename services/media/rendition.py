@@ -9,7 +9,6 @@ packets depends on their times alone, so the same frames and samples give the sa
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,7 +26,8 @@ from av.video.stream import VideoStream
 
 from contracts.values import FrameRange
 from services.media import colour
-from services.media.audio import SoundChain, open_encoder
+from services.media.audio import SoundChain, Track, open_encoder
+from services.media.containers import copied
 from services.media.errors import Disagreement, EncodingFailed, UnsupportedPixels, translated
 from services.media.footage import Footage
 from services.media.layout import Layout, layout_of
@@ -35,8 +35,8 @@ from services.media.light import Light
 from services.media.lossless import lossless_format
 from services.media.measure import SoundFacts, SoundLimits
 from services.media.overlay import Overlay
-from services.media.profiles import Profile, VideoEncoding
-from services.media.proof import Proof, Seen, copied
+from services.media.profiles import AudioEncoding, Profile, VideoEncoding
+from services.media.proof import Proof, Seen
 from services.media.shaping import Chains, Colours, colours_of, delivered_size
 from services.media.timebase import nearest
 from services.media.workers import Crew, Pipe
@@ -146,6 +146,10 @@ class _Muxed:
     sound_end: Fraction = Fraction(0)
 
 
+SoundsByForm = dict[tuple[AudioEncoding, float | None], SoundChain]
+"""A clip's sound in each form that its renditions want, with the gain that it gets."""
+
+
 class Writer:
     """One rendition being written. Its threads belong to the clip's crew: what fails in one ends them all."""
 
@@ -160,6 +164,7 @@ class Writer:
         first: VideoFrame,
         light: Light | None,
         first_sound: AudioFrame | None,
+        sounds: SoundsByForm,
         limits: SoundLimits,
         crew: Crew,
         heard: Heard,
@@ -194,7 +199,7 @@ class Writer:
         self._durations: dict[int, int] = {}
         self._next = 0
         self._sound: SoundChain | None = None
-        self._sound_packets: deque[Packet[Stream]] = deque()
+        self._track: Track | None = None
         try:
             self._output: OutputContainer = av.open(
                 str(path),
@@ -209,9 +214,15 @@ class Writer:
             self._output.metadata["title"] = title
             self._stream = self._open_pictures(light if encoding.keeps_hdr else None)
             if first_sound is not None:
-                self._sound = SoundChain(
-                    self._output, profile.audio, first_sound, self._length, limits=limits, gain=gain
-                )
+                form = (profile.audio, gain)
+                if form in sounds:
+                    self._track = sounds[form].join(self._output)
+                else:
+                    sounds[form] = SoundChain(
+                        self._output, profile.audio, first_sound, self._length, limits=limits, gain=gain
+                    )
+                    (self._track,) = sounds[form].tracks
+                self._sound = sounds[form]
             self._output.start_encoding()
             self._proof = Proof(self._stream.codec_context)
         except BaseException:
@@ -256,16 +267,6 @@ class Writer:
     def put_picture(self, ordinal: int, frame: VideoFrame) -> None:
         """Queues a frame, which is the writer's own from then on; waits while the encoder is behind."""
         self._pictures.put((ordinal, frame))
-
-    def put_sound(self, block: AudioFrame) -> None:
-        """Encodes a block of samples; called by the one thread that reads the sound."""
-        if self._sound is not None:
-            self._sound_packets.extend(self._sound.push(block))
-
-    def end_sound(self) -> None:
-        """Ends the sound; called by the same thread."""
-        if self._sound is not None:
-            self._sound_packets.extend(self._sound.finish())
 
     def end(self) -> None:
         """No more pictures come."""
@@ -348,7 +349,7 @@ class Writer:
 
     def _mux_sound(self, until: Fraction | None) -> None:
         # The order in the file is decided by timestamps alone, never by which thread was faster.
-        sound = self._sound_packets
+        sound = self._track.waiting if self._track else None
         while sound:
             head = sound[0]
             base = Fraction(head.time_base or 1)
@@ -381,7 +382,7 @@ class Writer:
             )
         layout = self._layout()
         told = self._sound
-        stream = told.stream.codec_context if told else None
+        stream = self._track.stream.codec_context if self._track else None
         tags = seen.colours
         # What the codec's own stream does not say, the container does.
         said = Colours(

@@ -60,8 +60,9 @@ def through(
     with av.open(file, "w", format=CONTAINERS[encoding.encoder], options=options) as output:
         chain = SoundChain(output, encoding, first, length, gain=gain)
         for block in itertools.chain([first], blocks):
-            output.mux(chain.push(block))
-        output.mux(chain.finish())
+            chain.push(block)
+        chain.finish()
+        output.mux(chain.tracks[0].waiting)
     heard = []
     with av.open(io.BytesIO(file.getvalue())) as source:
         resampler = av.AudioResampler(format="flt")

@@ -7,6 +7,7 @@ import io
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -20,10 +21,12 @@ from av.video.frame import PictureType, VideoFrame
 
 from contracts.errors import HeatersError, Permanent
 from contracts.values import FrameRange
+from services.media import rendition
+from services.media.audio import SoundChain
 from services.media.decode import FrameSource
 from services.media.footage import Footage, Frames
 from services.media.frame_spool import FrameSpool
-from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, PROFILES, Profile
+from services.media.profiles import ARCHIVE_FFV1, DELIVERY_H264, PROFILES, AudioEncoding, Profile
 from services.media.render import Budget, Cut, Rendered, render
 from services.media.rendition import frugal
 from services.media.shaping import Chains
@@ -246,6 +249,34 @@ def test_the_same_clip_gives_the_same_bytes_whatever_else_is_rendered(source: Pa
     assert [each.path.read_bytes() for each in one.renditions] == [each.path.read_bytes() for each in two.renditions]
     assert one.sidecars == two.sidecars
     assert one.pictures == two.pictures
+
+
+OPUS = AudioEncoding(encoder="libopus", sample_rates=(48_000,), bit_rate_per_channel=64_000)
+
+
+def test_sound_that_renditions_want_alike_is_encoded_once_and_their_bytes_are_the_same(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken = [ARCHIVE_FFV1.model_copy(update={"name": f"opus-{name}", "audio": OPUS}) for name in "ab"]
+    faded = DELIVERY_H264.audio.model_copy(update={"fade_milliseconds": 5})
+    profiles = [
+        *(PROFILES[name] for name in ("delivery-h264", "delivery-av1", "prores-proxy", "prores-lt")),
+        DELIVERY_H264.model_copy(update={"name": "faded", "audio": faded}),
+        *spoken,
+    ]
+    alone = [rendered(footage_of(source), [cut(tmp_path / each.name, 20, 50, each)])[0] for each in profiles]
+    opened = Counter[str]()
+    monkeypatch.setattr(rendition, "SoundChain", lambda output, *given, **more: _counted(opened, output, given, more))
+    together = rendered(footage_of(source), [cut(tmp_path / "all", 20, 50, *profiles)])[0]
+    assert opened == {"aac": 2, "pcm_s24le": 1, "libopus": 1}
+    for made, meant in zip(together.renditions, (each.renditions[0] for each in alone), strict=True):
+        assert made.path.read_bytes() == meant.path.read_bytes()
+        assert made == replace(meant, path=made.path)
+
+
+def _counted(opened: Counter[str], output: object, given: tuple, more: dict) -> SoundChain:
+    opened[given[0].encoder] += 1
+    return SoundChain(output, *given, **more)
 
 
 def test_the_archive_profile_keeps_every_bit(source: Path, tmp_path: Path) -> None:
