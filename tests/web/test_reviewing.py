@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import time
 from pathlib import Path
 from statistics import median
+from uuid import uuid4
 
 import pytest
 
@@ -151,6 +153,35 @@ def test_two_people_see_each_others_edits(pages, site, numbers):
     site.wait(lambda: "review_skipped" in states(site, video), "one more decision")
     wait_for(watcher, "() => document.querySelector('.facts').innerText.includes('11 clips of')")
     assert watcher.evaluate(f"() => {rows}.scrollTop") == below
+
+
+def test_progress_of_work_does_not_hold_up_what_others_decide(page, site, numbers):
+    video = site.video(numbers, [100, 200], "Progress")
+    clip = clips_of(site, video)[1]
+    told = ["event: hello\ndata: {}\n\n"]
+    page.route(
+        "**/api/stream",
+        lambda route: route.fulfill(content_type="text/event-stream", body="retry: 300\n\n" + "".join(told)),
+    )
+    page.add_init_script("""
+      const listen = EventSource.prototype.addEventListener;
+      EventSource.prototype.addEventListener = function (kind, hear) {
+        listen.call(this, kind, (event) => (kind === 'change' && (window.__heard ??= performance.now()), hear(event)));
+      };
+      const ask = window.fetch;
+      window.fetch = (path, how) => (window.__heard && String(path).includes('/api/clips/') && (window.__asked ??= performance.now()), ask(path, how));
+    """)
+    open_review(page, video)
+    # Without a greeting, after which the page would look again in any case.
+    told[:] = [
+        f"event: {kind}\ndata: {json.dumps(body)}\n\n"
+        for kind, body in (
+            ("progress", {"video_id": str(uuid4())}),
+            ("change", {"video_id": video, "clip_id": clip["id"]}),
+        )
+    ]
+    wait_for(page, "() => window.__asked")
+    assert page.evaluate("() => window.__asked - window.__heard") < 400
 
 
 def test_a_stale_edit_is_refused_and_shows_how_things_stand(pages, site, numbers):

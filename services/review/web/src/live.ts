@@ -11,15 +11,13 @@ const SHARED = "heaters-stream";
 export function listen(): void {
   const clips = new Map<string, Set<string>>();
   const videos = new Set<string>();
-  let timer: ReturnType<typeof setTimeout> | null = null;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let due = Infinity;
   let busy = false;
 
   const flush = async () => {
-    timer = null;
-    if (busy) {
-      timer = setTimeout(flush, 50);
-      return;
-    }
+    due = Infinity;
+    if (busy) return soon(50);
     busy = true;
     news.value += 1;
     const open = board.value?.video.id;
@@ -35,7 +33,14 @@ export function listen(): void {
       busy = false;
     }
   };
-  const soon = (ms: number) => (timer ??= setTimeout(flush, ms));
+  // What may wait does not hold up what is to be seen at once.
+  const soon = (ms: number) => {
+    const at = Date.now() + ms;
+    if (at >= due) return;
+    clearTimeout(timer);
+    due = at;
+    timer = setTimeout(flush, ms);
+  };
 
   const hear = ({ kind, data }: Word) => {
     if (kind === "lost") link.value = "lost";
