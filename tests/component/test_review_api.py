@@ -271,9 +271,11 @@ async def test_lists_that_are_asked_for_again_leave_nothing_behind(review, video
             for path in ("/api/videos", "/api/clips", f"/api/clips?video={video['id']}"):
                 assert (await review.http.get(path)).status_code == 200
         gc.collect()
-        return sum(isinstance(kept, TextClause) for kept in gc.get_objects())
+        # By type alone: to ask some libraries' objects for their class is to have them warn.
+        return sum(type(kept) is TextClause for kept in gc.get_objects())
 
-    assert await ask(2) == await ask(20)
+    before = await ask(2)
+    assert await ask(20) <= before
 
 
 async def test_a_request_to_ingest_goes_out_once_for_each_key(review):
