@@ -369,7 +369,7 @@ def _distinct_frames(ranges: Sequence[FrameRange]) -> int:
 
 
 class _SoundPass:
-    """One clip's sound: read by a thread of its own, a little ahead of the pictures, and encoded once for all renditions that want it alike."""
+    """One clip's sound: read by a thread of its own, a little ahead of the pictures, and encoded for all renditions."""
 
     def __init__(
         self, reader: Sounds, blocks: Iterator[AudioFrame], first: AudioFrame, chains: Sequence[SoundChain], crew: Crew
