@@ -263,9 +263,16 @@ def test_a_restart_of_the_service_loses_no_decision(pages, site, numbers):
 def test_decisions_outlive_a_reload_while_the_service_has_no_time(page, site, numbers):
     video = site.video(numbers, [100, 200], "Reload")
     elsewhere = site.video(numbers, [150], "Elsewhere")
+    # Refused inside the page: the browser sends what it holds back for a test on its way when a tab closes.
+    page.context.add_init_script(
+        """
+      const ask = window.fetch;
+      window.fetch = (path, how) => String(path).endsWith('VIDEO/edits') && !localStorage.getItem('has time')
+        ? Promise.resolve(new Response('{"code": "http.too_many"}', { status: 429, headers: { 'content-type': 'application/problem+json' } }))
+        : ask(path, how);
+    """.replace("VIDEO", video)
+    )
     open_review(page, video)
-    refusal = {"status": 429, "content_type": "application/problem+json", "body": '{"code": "http.too_many"}'}
-    page.context.route(re.compile(f"{video}/edits$"), lambda route: route.fulfill(**refusal))
     press_action(page, "KeyA")
     pending_at(page, 100)
     # Neither another tab that decides nor a look at another video makes the page forget what waits.
@@ -280,7 +287,7 @@ def test_decisions_outlive_a_reload_while_the_service_has_no_time(page, site, nu
     row = page.locator(f"[data-clip='{clips_of(site, video)[0]['id']}']")
     assert "approved" in row.inner_text()
     assert states(site, video)[0] == "pending_review"
-    page.context.unroute_all(behavior="wait")
+    page.evaluate("() => localStorage.setItem('has time', 'yes')")
     page.reload()
     site.wait(lambda: states(site, video)[0] == "review_approved", "the decision")
 
