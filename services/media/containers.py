@@ -1,4 +1,4 @@
-"""Opening media files safely, and choosing what to read from them.
+"""Opening media files safely, choosing what to read from them, and copying packets for more than one taker.
 
 Guarantees: only formats that hold moving pictures or sound are opened, so that a text file never becomes a "video" and
 a playlist never makes this process read another file or address; a container is closed on every way out.
