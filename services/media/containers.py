@@ -1,4 +1,4 @@
-"""Opening media files safely, choosing what to read from them, and copying packets for more than one taker.
+"""Opening media files safely, choosing what to read from them, and making packets that are in none.
 
 Guarantees: only formats that hold moving pictures or sound are opened, so that a text file never becomes a "video" and
 a playlist never makes this process read another file or address; a container is closed on every way out.
@@ -103,9 +103,20 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
     )
 
 
+def packet_of(data: bytes) -> Packet[Stream]:
+    """The bytes as a packet of no stream yet, in memory of FFmpeg's own.
+
+    One that refers to Python's memory is freed under the interpreter's lock. A decoder's threads free the packets that they have
+    decoded: they would wait for that lock, while whoever closes the decoder holds it and waits for them.
+    """
+    packet: Packet[Stream] = Packet(len(data))
+    packet.update(data)
+    return packet
+
+
 def copied(packet: Packet[Stream]) -> Packet[Stream]:
     """All that the packet says as another packet, of no stream yet: a muxer rewrites the one that it is given."""
-    twin: Packet[Stream] = Packet(bytes(packet))
+    twin = packet_of(bytes(packet))
     twin.pts, twin.dts, twin.duration = packet.pts, packet.dts, packet.duration
     twin.time_base = packet.time_base
     twin.is_keyframe = packet.is_keyframe

@@ -31,7 +31,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from contracts.values import Finding, FrameRange
-from services.media.containers import MediaFile, named, opened, video_stream
+from services.media.containers import MediaFile, named, opened, packet_of, video_stream
 from services.media.errors import Corrupt, Incomplete, MediaError, NoVideoStream, UnsupportedCodec, translated
 from services.media.frame_index import FrameIndex
 from services.media.sound import FIRST_FRAMES, HOLES_TAG, Placement, first_grid, holes_told, placed, placement_on
@@ -283,7 +283,7 @@ class _IntraFrames:
             data = self._file.read(size)
             if len(data) != size:
                 raise Incomplete(f"Frame {number} ends after {len(data)} of {size} bytes. Make the file again.")
-            packet = Packet(data)
+            packet = packet_of(data)
             packet.pts = packet.dts = number
             yield from self._numbered(self._context.decode(packet))
         yield from self._numbered(self._context.decode(None))

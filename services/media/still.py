@@ -18,6 +18,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 
+from services.media.containers import packet_of
 from services.media.pictures import jpeg
 
 LENGTH = struct.Struct(">I")
@@ -35,7 +36,7 @@ def still(packet: bytes, *, codec: str, extradata: bytes, height: int | None) ->
     context.extradata = extradata
     context.thread_count = 1
     try:
-        frames = [*context.decode(av.Packet(packet)), *context.decode(None)]
+        frames = [*context.decode(packet_of(packet)), *context.decode(None)]
     except av.FFmpegError as error:
         raise ValueError("the frame's bytes do not decode") from error
     if len(frames) != 1:

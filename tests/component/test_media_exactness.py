@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -36,6 +38,33 @@ def test_the_master_keeps_colour_tags_and_rotation(tmp_path: Path):
             assert (frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc) == colour
             assert frame.rotation == -90
     assert probe(master.path).facts.video.color_transfer == "smpte2084"
+
+
+LEAVES_EARLY = """
+import sys
+from contracts.values import FrameRange
+from services.media.decode import FrameSource
+from services.media.frame_index import FrameIndex
+
+index = FrameIndex.from_bytes(open(sys.argv[2], "rb").read())
+for _ in range(5):
+    with FrameSource(sys.argv[1], index, thread_count=3) as source:
+        frames = source.frames(FrameRange(start=0, end=30))
+        next(frames)
+        frames.close()
+print("left")
+"""
+
+
+def test_a_decoder_that_is_at_work_can_be_closed(tmp_path: Path):
+    source = make_video(tmp_path / "a.mp4", frames=30, size=(1280, 720))
+    master = make_master(source, probe(source), tmp_path)
+    review = make_review_media(source, probe(source), tmp_path)
+    for media, index in ((master.path, master.index), (review.proxy, review.index)):
+        (spelt := tmp_path / "index").write_bytes(index.to_bytes())
+        # In a process of its own: one that holds the interpreter's lock and waits for itself cannot even be timed out.
+        arguments = [sys.executable, "-c", LEAVES_EARLY, media, spelt]
+        assert subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60).stdout == "left\n"
 
 
 def test_the_same_source_gives_the_same_bytes(tmp_path: Path):
