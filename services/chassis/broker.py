@@ -180,6 +180,8 @@ class Consumer:
             if _WARDENS[record.topic] == runtime.stage.name:
                 await self._bury(record, error.code, error.message)
             return
+        if isinstance(envelope.event, runtime.stage.heralds):
+            runtime.announced.set()
         handler = runtime.stage.routes.handlers.get(type(envelope.event))
         if handler is None:
             return

@@ -170,17 +170,27 @@ class Warm(Nursery):
 
     async def fork(self, module: str, **how: Any) -> Child:
         """As ``Nursery.fork``, once everything is imported; raises ``OSError`` when no process can be started."""
+        async with self._awake():
+            child = await super().fork(module, **how)
+        child.ended.add_done_callback(lambda _: self._stay())
+        return child
+
+    async def warm_up(self) -> None:
+        """Imports everything for what will soon be asked, unless that is done; raises ``OSError`` as ``fork``."""
+        async with self._awake():
+            pass
+
+    @contextlib.asynccontextmanager
+    async def _awake(self) -> AsyncIterator[None]:
         self._asked += 1
         try:
             async with self._starting:
                 if not self.connected.is_set():
                     await self._start()
-            child = await super().fork(module, **how)
+            yield
         finally:
             self._asked -= 1
             self._stay()
-        child.ended.add_done_callback(lambda _: self._stay())
-        return child
 
     @contextlib.asynccontextmanager
     async def talk(self, module: str, *, limit: int = 1 << 16, **how: Any) -> AsyncIterator[Talk]:

@@ -5,6 +5,7 @@ Handlers see a ``Ledger``, work functions a ``Desk``; loops and HTTP interfaces 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class Runtime:
     watch: GenerationWatch
     clock: Callable[[], datetime] = utc_now
     pulse: Pulse = field(default_factory=Pulse)
+    announced: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by a message that announces work of this service's."""
     relay: Relay = field(init=False)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What is to be closed when the service ends, in this order."""

@@ -111,6 +111,8 @@ class Stage:
     loops: tuple[Callable[[Runtime], Awaitable[None]], ...] = ()
     late: tuple[str, ...] = ()
     """Modules that its work imports only when it needs them, and that take long: they are imported before children are forked."""
+    heralds: tuple[type[Event], ...] = ()
+    """Events of others after which work of this stage's is near: what it needs is imported meanwhile."""
     own_door: bool = False
     """Whether the API finds out by itself who asks, and lets nobody in without a token but on loopback."""
 
@@ -118,6 +120,9 @@ class Stage:
         for event_type in self.routes.handlers:
             if self.name not in BY_TYPE[event_type.TYPE].consumers:
                 raise TypeError(f"The catalogue does not list {self.name} as a consumer of {event_type.TYPE}.")
+        for event_type in self.heralds:
+            if BY_TYPE[event_type.TYPE].topic not in self.topics:
+                raise TypeError(f"{self.name} does not read the topic of {event_type.TYPE}.")
 
     @property
     def topics(self) -> tuple[Topic, ...]:

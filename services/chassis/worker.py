@@ -9,7 +9,7 @@
 Children are forked from a process that has imported what the work needs (``forks``), and end with it and with the service.
 
 Cost of a piece of work beyond the work itself: three transactions and a fork, milliseconds; a second of CPU more for the
-first one after a rest.
+first one after a rest, spent while the stage before is still at work where its events announce it (``Stage.heralds``).
 """
 
 from __future__ import annotations
@@ -176,6 +176,7 @@ class Worker:
                 beat()
                 await asyncio.sleep(self._settings.poll_interval.total_seconds())
         running: set[asyncio.Task[None]] = set()
+        warming = asyncio.create_task(self._warm_ahead())
         tidied = False
         try:
             while True:
@@ -200,10 +201,20 @@ class Worker:
                     if not task.cancelled() and (raised := task.exception()):
                         log.error("A go at some work ended badly; its lease will run out.", exc_info=raised)
         finally:
-            for task in running:
+            for task in (warming, *running):
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(warming, *running, return_exceptions=True)
             await self._warm.close()
+
+    async def _warm_ahead(self) -> None:
+        """Has imported what children need when work is announced, so that it does not wait for that once it is there."""
+        while True:
+            await self._runtime.announced.wait()
+            self._runtime.announced.clear()
+            try:
+                await self._warm.warm_up()
+            except OSError as error:
+                log.warning("Nothing could be imported ahead of work.", extra={"reason": repr(error)[:300]})
 
     async def _tidy(self) -> None:
         """At start-up: frees what dead runners of this machine held, and removes scratch that belongs to no open work."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from contracts.events.v1.clip import ClipExportStarted
 from services.chassis.stage import Stage
 from services.embed.handlers import routes
 from services.embed.jobs import CLEAN, EMBED, KEYFRAME, REEMBED
@@ -30,4 +31,5 @@ STAGE = Stage(
     http=_http,
     loops=(upkeep,),
     late=("torch",),
+    heralds=(ClipExportStarted,),
 )

@@ -14,6 +14,7 @@ import pytest
 
 from services.chassis import forks
 from services.chassis.forks import Warm
+from tests.support.services import WARM, at_work
 
 PROGRAM = """
 import json, os, signal, subprocess, sys, time
@@ -58,6 +59,12 @@ async def told(warm, what, **more):
 
 async def answer(reader):
     return json.loads(await reader.readline())
+
+
+def warming(starter):
+    """The one process that a process has others forked from."""
+    [process] = at_work(starter, WARM)
+    return process.pid
 
 
 async def gone(pid):
@@ -149,6 +156,19 @@ async def test_without_work_the_warm_process_ends_after_a_rest_and_never_under_a
     async with told(warm, "tell") as (child, reader):
         assert (await answer(reader))["parent"] != parent
         assert await child.ended == 0
+
+
+async def test_what_was_imported_ahead_of_work_serves_it_and_goes_when_none_comes(warm, monkeypatch):
+    await warm.warm_up()
+    ahead = warming(os.getpid())
+    async with told(warm, "tell") as (child, reader):
+        assert (await answer(reader))["parent"] == ahead
+        assert await child.ended == 0
+    await warm.warm_up()
+    assert warming(os.getpid()) == ahead
+    monkeypatch.setattr(forks, "REST_SECONDS", 0.1)
+    await warm.warm_up()
+    await gone(ahead)
 
 
 async def test_a_start_that_takes_longer_than_a_rest_is_no_rest(warm, tmp_path, monkeypatch):

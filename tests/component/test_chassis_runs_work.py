@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
+from contracts.events.v1.clip import ClipExportStarted
 from contracts.events.v1.ingest import IngestRequested
 from contracts.topics import DEAD_LETTERS, INGEST_REQUESTS, VIDEOS
 from contracts.values import ObjectSource
 from services.chassis.settings import ChassisSettings
 from tests.support import toy, wire
-from tests.support.services import publish, running
+from tests.support.services import WARM, at_work, publish, running
 
 
 @pytest.fixture
@@ -86,6 +89,31 @@ async def test_work_that_fails_once_succeeds_at_the_next_go(settings, does):
     async with running(toy.stage(), settings):
         await request(settings, name := uuid4().hex, does)
         assert (await outcome_of(settings, name))["message"] == f"done {name}"
+
+
+async def test_what_announces_work_has_imported_what_it_needs_before_it_is_there(settings):
+    heard = asyncio.Event()
+
+    async def only_hear(event, ledger):
+        heard.set()
+
+    quiet = toy.stage(handler=only_hear)
+    async with running(quiet, settings):
+        await request(settings, uuid4().hex)
+        await asyncio.wait_for(heard.wait(), 20)
+        await asyncio.sleep(0.3)
+        assert not at_work(os.getpid(), WARM)
+    async with running(replace(quiet, heralds=(IngestRequested,)), settings):
+        await request(settings, uuid4().hex)
+        async with asyncio.timeout(20):
+            while not at_work(os.getpid(), WARM):
+                await asyncio.sleep(0.05)
+    assert not at_work(os.getpid(), WARM)
+
+
+def test_a_stage_cannot_wait_for_an_announcement_that_it_does_not_read():
+    with pytest.raises(TypeError, match="does not read the topic"):
+        replace(toy.stage(), heralds=(ClipExportStarted,))
 
 
 async def test_the_same_request_twice_is_done_once(settings, tmp_path):
