@@ -31,6 +31,8 @@ WIDTH, HEIGHT = 48, 27
 CONTENT_TYPE = "application/x-npz"
 _STATISTICS = ("luma_mean", "luma_std", "saturation", "difference", "sharpness")
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
+_AT_ONCE = 32
+"""Small frames whose statistics are made together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,32 +76,42 @@ class FeatureWriter:
         self._rows_path = path.with_suffix(".rows")
         self._rows = self._rows_path.open("wb")
         self._statistics = {name: array("f") for name in _STATISTICS}
-        self._before: NDArray[np.int16] | None = None
+        self._waiting: list[NDArray[np.uint8]] = []
+        self._before: NDArray[np.uint8] | None = None
         self.count = 0
 
     def add(self, small: NDArray[np.uint8], luma: NDArray[np.uint8]) -> None:
         """One frame: ``small`` uint8[27, 48, 3] RGB, ``luma`` uint8[height, width] of the proxy's picture."""
-        self._rows.write(np.ascontiguousarray(small).tobytes())
-        wide = small.astype(np.int64)
-        grey = (2126 * wide[..., 0] + 7152 * wide[..., 1] + 722 * wide[..., 2]) // 10
-        pixels = grey.size
-        total, squares = int(grey.sum()), int((grey * grey).sum())
-        variance = max(0, squares * pixels - total * total)
-        signed = small.astype(np.int16)
-        change = 0 if self._before is None else int(np.abs(signed - self._before).sum(dtype=np.int64))
-        self._before = signed
+        self._waiting.append(small)
+        if len(self._waiting) == _AT_ONCE:
+            self._take()
         left, right = luma[::4, :-1], luma[::4, 1:]
         # In bytes throughout, which a processor takes by the dozen; columns before rows, lest a sum overflow.
         steps = (np.maximum(left, right) - np.minimum(left, right)).sum(axis=0, dtype=np.uint32)
-        self._keep("luma_mean", total / pixels / 1000)
-        self._keep("luma_std", variance**0.5 / pixels / 1000)
-        self._keep("saturation", int((small.max(axis=2).astype(np.int64) - small.min(axis=2)).sum()) / pixels)
-        self._keep("difference", change / signed.size)
-        self._keep("sharpness", int(steps.sum(dtype=np.int64)) / max(1, left.size))
+        self._statistics["sharpness"].append(int(steps.sum(dtype=np.int64)) / max(1, left.size))
         self.count += 1
 
-    def _keep(self, name: str, value: float) -> None:
-        self._statistics[name].append(value)
+    def _take(self) -> None:
+        """Writes the small frames that wait, and their statistics: for many at once, since each alone is next to nothing."""
+        if not self._waiting:
+            return
+        block = np.stack(self._waiting)
+        self._waiting.clear()
+        self._rows.write(block.tobytes())
+        red, green, blue = (block[..., channel].astype(np.int32) for channel in range(3))
+        grey = ((2126 * red + 7152 * green + 722 * blue) // 10).astype(np.int64)
+        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+        before = np.concatenate([block[:1] if self._before is None else self._before[np.newaxis], block[:-1]])
+        self._before = block[-1]
+        changes = (np.maximum(block, before) - np.minimum(block, before)).sum(axis=(1, 2, 3), dtype=np.int64)
+        sums = [grey.sum(axis=(1, 2)), (grey * grey).sum(axis=(1, 2)), spread.sum(axis=(1, 2), dtype=np.int64), changes]
+        pixels = grey[0].size
+        keep = self._statistics
+        for total, squares, saturation, change in zip(*(values.tolist() for values in sums), strict=True):
+            keep["luma_mean"].append(total / pixels / 1000)
+            keep["luma_std"].append(max(0, squares * pixels - total * total) ** 0.5 / pixels / 1000)
+            keep["saturation"].append(saturation / pixels)
+            keep["difference"].append(change / block[0].size)
 
     def __enter__(self) -> Self:
         return self
@@ -107,8 +119,10 @@ class FeatureWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._rows.close()
         try:
+            with self._rows:
+                if kind is None:
+                    self._take()
             if kind is None:
                 self._finish()
         finally:

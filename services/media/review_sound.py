@@ -29,6 +29,8 @@ AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48
 BUCKETS_PER_SECOND = 100
 PEAKS_CONTENT_TYPE = "application/vnd.heaters.peaks"
 _PEAKS = struct.Struct("<4sHHIII")
+_AT_ONCE = 32
+"""Blocks of samples that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,24 @@ class PeakMeter:
     def __init__(self, sample_rate: int) -> None:
         self._rate = sample_rate
         self._bucket = max(1, sample_rate // BUCKETS_PER_SECOND)
+        self._waiting: list[NDArray[np.float32]] = []
         self._rest: NDArray[np.float32] = np.zeros(0, np.float32)
         self._parts: list[bytes] = []
 
     def add(self, samples: NDArray[np.float32]) -> None:
         """float32[channels, samples], 1.0 is full scale."""
-        mono = np.concatenate((self._rest, samples.mean(axis=0, dtype=np.float32)))
-        whole = len(mono) // self._bucket * self._bucket
-        self._rest = mono[whole:]
-        self._take(mono[:whole].reshape(-1, self._bucket))
+        self._waiting.append(samples)
+        if len(self._waiting) == _AT_ONCE:
+            self._mix()
+
+    def _mix(self) -> None:
+        if self._waiting:
+            mono = np.concatenate(self._waiting, axis=1).mean(axis=0, dtype=np.float32)
+            self._waiting.clear()
+            self._rest = np.concatenate((self._rest, mono))
+        whole = len(self._rest) // self._bucket * self._bucket
+        self._take(self._rest[:whole].reshape(-1, self._bucket))
+        self._rest = self._rest[whole:]
 
     def _take(self, buckets: NDArray[np.float32]) -> None:
         if buckets.size:
@@ -72,6 +83,7 @@ class PeakMeter:
 
     def to_bytes(self) -> bytes:
         """The file described in the module."""
+        self._mix()
         if len(self._rest):
             self._take(self._rest.reshape(1, -1))
             self._rest = self._rest[:0]
