@@ -9,8 +9,8 @@ The file is an ordinary NumPy ``.npz`` with these arrays, one row per frame:
     difference   float32[n]           mean absolute difference to the frame before, 0 to 255; 0 for frame 0
     sharpness    float32[n]           mean absolute horizontal step of the proxy's luma, 0 to 255
 
-Guarantees: made with integer sums, so that a retry writes the same bytes; rows go to disk as they come, so that memory
-does not grow with the video. Reading needs NumPy alone.
+Guarantees: made with integer sums, so that a retry writes the same bytes; rows go to disk a few dozen at a time, so that
+memory does not grow with the video. Reading needs NumPy alone.
 """
 
 from __future__ import annotations
@@ -81,7 +81,10 @@ class FeatureWriter:
         self.count = 0
 
     def add(self, small: NDArray[np.uint8], luma: NDArray[np.uint8]) -> None:
-        """One frame: ``small`` uint8[27, 48, 3] RGB, ``luma`` uint8[height, width] of the proxy's picture."""
+        """One frame: ``small`` uint8[27, 48, 3] RGB, ``luma`` uint8[height, width] of the proxy's picture.
+
+        ``small`` is looked at later, and must not change.
+        """
         self._waiting.append(small)
         if len(self._waiting) == _AT_ONCE:
             self._take()

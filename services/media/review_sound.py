@@ -62,7 +62,7 @@ class PeakMeter:
         self._parts: list[bytes] = []
 
     def add(self, samples: NDArray[np.float32]) -> None:
-        """float32[channels, samples], 1.0 is full scale."""
+        """float32[channels, samples], 1.0 is full scale. They are looked at later, and must not change."""
         self._waiting.append(samples)
         if len(self._waiting) == _AT_ONCE:
             self._mix()
