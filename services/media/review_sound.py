@@ -17,6 +17,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -29,8 +30,8 @@ AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48
 BUCKETS_PER_SECOND = 100
 PEAKS_CONTENT_TYPE = "application/vnd.heaters.peaks"
 _PEAKS = struct.Struct("<4sHHIII")
-_AT_ONCE = 32
-"""Blocks of samples that are looked at together."""
+_BLOCK = 1 << 15
+"""Samples that are looked at and encoded together: 32 of the encoder's frames, each next to nothing by itself."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,12 @@ class PeakMeter:
     def __init__(self, sample_rate: int) -> None:
         self._rate = sample_rate
         self._bucket = max(1, sample_rate // BUCKETS_PER_SECOND)
-        self._waiting: list[NDArray[np.float32]] = []
         self._rest: NDArray[np.float32] = np.zeros(0, np.float32)
         self._parts: list[bytes] = []
 
     def add(self, samples: NDArray[np.float32]) -> None:
-        """float32[channels, samples], 1.0 is full scale. They are looked at later, and must not change."""
-        self._waiting.append(samples)
-        if len(self._waiting) == _AT_ONCE:
-            self._mix()
-
-    def _mix(self) -> None:
-        if self._waiting:
-            mono = np.concatenate(self._waiting, axis=1).mean(axis=0, dtype=np.float32)
-            self._waiting.clear()
-            self._rest = np.concatenate((self._rest, mono))
+        """float32[channels, samples], 1.0 is full scale; best many at once."""
+        self._rest = np.concatenate((self._rest, samples.mean(axis=0, dtype=np.float32)))
         whole = len(self._rest) // self._bucket * self._bucket
         self._take(self._rest[:whole].reshape(-1, self._bucket))
         self._rest = self._rest[whole:]
@@ -83,7 +75,6 @@ class PeakMeter:
 
     def to_bytes(self) -> bytes:
         """The file described in the module."""
-        self._mix()
         if len(self._rest):
             self._take(self._rest.reshape(1, -1))
             self._rest = self._rest[:0]
@@ -120,18 +111,16 @@ def write_review_sound(
     out_rate = first.sample_rate if first.sample_rate in AAC_RATES else 48_000
     path, peaks_path = folder / "audio.m4a", folder / "peaks.bin"
     meter = PeakMeter(out_rate)
-    resampler = AudioResampler(format="fltp", layout="stereo", rate=out_rate)
     with av.open(str(path), "w", format="ipod", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
         out = container.add_stream("aac", rate=out_rate, options={"flags": "+bitexact"})
         out.codec_context.layout, out.codec_context.format = "stereo", "fltp"
         out.bit_rate = bit_rate
         written = 0
-        for frame in chain(placed(chain([first], frames), placement), [None]):
-            for converted in resampler.resample(frame):
-                meter.add(converted.to_ndarray().astype(np.float32, copy=False))
-                converted.pts, converted.time_base = written, Fraction(1, out_rate)
-                written += converted.samples
-                container.mux(out.encode(converted))
+        for block in _blocks(placed(chain([first], frames), placement), out_rate):
+            meter.add(block.to_ndarray().astype(np.float32, copy=False))
+            block.pts, block.time_base = written, Fraction(1, out_rate)
+            written += block.samples
+            container.mux(out.encode(block))
         container.mux(out.encode(None))
     # What lies after the video's end is not heard, but whoever sends packets waits for them to be taken.
     for _ in packets:
@@ -147,6 +136,17 @@ def write_review_sound(
         filled=placement.filled,
         converted=placement.converted,
     )
+
+
+def _blocks(frames: Iterator[AudioFrame], rate: int) -> Iterator[AudioFrame]:
+    """The same samples as float32 stereo of that rate, many in a frame."""
+    resampler, gathered = AudioResampler(format="fltp", layout="stereo", rate=rate), AudioFifo()
+    for frame in chain(frames, [None]):
+        for converted in resampler.resample(frame):
+            converted.pts = None
+            gathered.write(converted)
+        yield from gathered.read_many(_BLOCK)
+    yield from gathered.read_many(_BLOCK, partial=True)
 
 
 class _Decoding:

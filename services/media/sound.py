@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
@@ -83,6 +84,16 @@ class Placement:
     converted: int = 0
     written: int = 0
     holes: list[Hole] = field(default_factory=list)
+
+    @cached_property
+    def tick(self) -> Fraction:
+        """Seconds of one sample."""
+        return Fraction(1, self.sample_rate)
+
+    @cached_property
+    def jitter(self) -> int:
+        """``JITTER`` in samples."""
+        return nearest(JITTER * self.sample_rate)
 
 
 def placement_on(
@@ -196,7 +207,7 @@ def _grid(first: Sequence[AudioFrame], placement: Placement) -> Grid:
     begin = _told(first[0], placement)
     if placement.rounding and len(first) > 1 and first[1].pts is not None:
         from_second = _told(first[1], placement) - first[0].samples
-        if abs(from_second - begin) <= nearest(JITTER * placement.sample_rate):
+        if abs(from_second - begin) <= placement.jitter:
             begin = min(max(begin, from_second - placement.rounding), from_second + placement.rounding)
     lengths = {frame.samples for frame in first[1:3]}
     return Grid(begin, begin + first[0].samples, lengths.pop() if len(first) > 2 and len(lengths) == 1 else 0)
@@ -210,7 +221,7 @@ def _begin_midway(first: Sequence[AudioFrame], placement: Placement) -> int:
     told = _told(first[0], placement)
     if placement.rounding and len(first) > 1 and first[1].pts is not None:
         second = _on_grid(_told(first[1], placement), first[1].samples, placement)
-        if abs(second - first[0].samples - told) <= nearest(JITTER * placement.sample_rate):
+        if abs(second - first[0].samples - told) <= placement.jitter:
             return second - first[0].samples
     return _on_grid(told, first[0].samples, placement)
 
@@ -219,14 +230,15 @@ def _position(frame: AudioFrame, placement: Placement, expected: int) -> int:
     if frame.pts is None:
         return expected
     told = _told(frame, placement)
-    if abs(told - expected) <= nearest(JITTER * placement.sample_rate):
+    if abs(told - expected) <= placement.jitter:
         return expected
     return _on_grid(told, frame.samples, placement)
 
 
 def _told(frame: AudioFrame, placement: Placement) -> int:
-    base = Fraction(frame.time_base or Fraction(1, placement.sample_rate))
-    return nearest((frame.pts or 0) * base * placement.sample_rate)
+    base = frame.time_base or placement.tick
+    # Whole numbers throughout: this is asked of every frame.
+    return (2 * (frame.pts or 0) * base.numerator * placement.sample_rate + base.denominator) // (2 * base.denominator)
 
 
 def _on_grid(told: int, samples: int, placement: Placement) -> int:
@@ -279,6 +291,6 @@ def _framed(samples: NDArray[Any], form: str, layout: str, rate: int) -> AudioFr
 
 def _stamped(frame: AudioFrame, placement: Placement) -> AudioFrame:
     frame.pts = placement.written
-    frame.time_base = Fraction(1, placement.sample_rate)
+    frame.time_base = placement.tick
     placement.written += frame.samples
     return frame

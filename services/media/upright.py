@@ -20,6 +20,8 @@ from services.media import colour
 from services.media.errors import Disagreement
 
 _MAX_WIDTH = 4096
+_TICK = Fraction(1, 1000)
+"""Of the graph's own count of frames; it says nothing of time."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Upright:
         if graph is None:
             raise Disagreement("The picture graph was not built before its first frame.")
         frame.pts = self._pushed
-        frame.time_base = Fraction(1, 1000)
+        frame.time_base = _TICK
         self._pushed += 1
         graph.push(frame)
         yield from self._ready(graph)

@@ -7,6 +7,7 @@ next item; leaving the context always ends every thread.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -23,11 +24,19 @@ class Withdrawn(Exception):  # noqa: N818 - a signal inside the pass, never seen
 
 
 class Pipe(Generic[ItemT]):
-    """A bounded queue into one thread, which reads it as an iterator until ``close``."""
+    """A queue from one thread into another, which reads it as an iterator until ``close``.
+
+    It holds ``depth`` items at most; 0 means any number. A producer that found it full goes on when it is half empty: it
+    would be woken for each single item otherwise.
+    """
 
     def __init__(self, crew: Crew, name: str, consume: Callable[[Iterator[ItemT]], None], *, depth: int) -> None:
         self._crew = crew
-        self._queue: queue.Queue[tuple[ItemT] | None] = queue.Queue(depth)
+        self._depth = depth
+        # The bounded queue of the library takes two conditions for each item, 30 µs where either side waits.
+        self._queue: queue.SimpleQueue[tuple[ItemT] | None] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wants_room = False
         self._consume = consume
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
@@ -49,13 +58,18 @@ class Pipe(Generic[ItemT]):
         self._crew.check()
 
     def _offer(self, item: tuple[ItemT] | None) -> None:
-        while True:
+        self._crew.check()
+        while self._is_full():
+            self._wants_room = True
+            # Whoever takes an item looks at the wish after that: either it sees the wish, or we see the item gone.
+            if self._is_full():
+                with contextlib.suppress(queue.Empty):
+                    self._room.get(timeout=_POLL_SECONDS)
             self._crew.check()
-            try:
-                self._queue.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return
+        self._queue.put(item)
+
+    def _is_full(self) -> bool:
+        return 0 < self._depth <= self._queue.qsize()
 
     def _items(self) -> Iterator[ItemT]:
         while True:
@@ -64,6 +78,9 @@ class Pipe(Generic[ItemT]):
                 item = self._queue.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 continue
+            if self._wants_room and 2 * self._queue.qsize() <= self._depth:
+                self._wants_room = False
+                self._room.put(None)
             if item is None:
                 return
             yield item[0]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -71,3 +72,39 @@ def test_a_chain_of_pipes_fails_as_one():
 
     with pytest.raises(ValueError, match="at the end"):
         lead()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 8])
+def test_a_full_pipe_makes_its_producer_wait(depth):
+    sent, ahead = 0, []
+
+    def take_slowly(items):
+        for taken, _ in enumerate(items, start=1):
+            if taken % 50 == 0:
+                time.sleep(0.01)
+            ahead.append(sent - taken)
+
+    with Crew() as crew:
+        pipe = crew.pipe("slow", take_slowly, depth=depth)
+        for _ in range(1000):
+            pipe.put(None)
+            sent += 1
+        pipe.close()
+    assert len(ahead) == 1000
+    assert max(ahead) <= depth
+
+
+def test_a_pipe_without_depth_never_makes_its_producer_wait():
+    seen, go = [], threading.Event()
+
+    def take_late(items):
+        go.wait()
+        seen.extend(items)
+
+    with Crew() as crew:
+        pipe = crew.pipe("late", take_late, depth=0)
+        for number in range(1000):
+            pipe.put(number)
+        go.set()
+        pipe.close()
+    assert seen == list(range(1000))
