@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
-from psycopg.rows import dict_row
 from sqlalchemy import Dialect, TextClause, event, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from services.chassis.migrations import sqlalchemy_url
+from services.chassis.round_trip import Statement, in_one_go
 
 if TYPE_CHECKING:
     from services.chassis.settings import ChassisSettings
@@ -27,6 +28,7 @@ defects of what was written, and would come back for ever."""
 
 STATEMENT_TIMEOUT = "30s"
 LOCK_TIMEOUT = "10s"
+_NUMBERED: Dialect = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 RESTED_SECONDS = 1.0
 """A connection used more lately than this is taken for good: a test before each use would take as long as a query."""
 
@@ -94,16 +96,8 @@ async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[st
     connection = await session.connection()
     driver = (await connection.get_raw_connection()).driver_connection
     assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101 - the engine's only driver.
-    cursors = [driver.cursor(row_factory=dict_row) for _ in steps]
     try:
-        async with driver.pipeline():
-            for cursor, (statement, values) in zip(cursors, steps, strict=True):
-                spelt = _spelt(statement.text, connection.dialect)
-                if len(values) == 1:
-                    await cursor.execute(spelt, values[0])
-                elif values:
-                    await cursor.executemany(spelt, values)
-        return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+        return await in_one_go(driver, [(_spelt(statement.text), values) for statement, values in steps])
     except psycopg.Error as error:
         if driver.closed:
             await connection.invalidate(error)
@@ -112,5 +106,6 @@ async def run_together(session: AsyncSession, *steps: Step) -> list[list[dict[st
 
 
 @functools.lru_cache(1000)
-def _spelt(statement: str, dialect: Dialect) -> bytes:
-    return str(text(statement).compile(dialect=dialect)).encode()
+def _spelt(statement: str) -> Statement:
+    compiled = text(statement).compile(dialect=_NUMBERED)
+    return Statement(str(compiled).encode(), tuple(compiled.positiontup or ()))

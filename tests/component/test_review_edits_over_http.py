@@ -8,9 +8,8 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import text
 
-from services.chassis.db import RESTED_SECONDS, Step, run_together
+from services.chassis.db import RESTED_SECONDS
 from services.review import store
 from tests.support.review_events import accepted, detected, downloaded, proxied
 from tests.support.review_service import review_service
@@ -229,17 +228,3 @@ async def test_connections_that_rested_while_the_server_ended_them_are_replaced_
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     assert (await review.edit(video["id"], "skip", [video["clips"][0]])).status_code == 200
-
-
-@pytest.mark.parametrize("statements", [5, 250])
-async def test_steps_that_are_sent_together_each_give_their_own_rows(review, statements):
-    count = text("SELECT cast(:number AS int) AS number")
-    notices = []
-    heard = notices.append
-    async with review.runtime.transaction() as ledger:
-        driver = (await (await ledger.session.connection()).get_raw_connection()).driver_connection
-        driver.add_notice_handler(heard)
-        rows = await run_together(ledger.session, *(Step(count, [{"number": number}]) for number in range(statements)))
-        driver.remove_notice_handler(heard)
-    assert not notices
-    assert [row["number"] for (row,) in rows] == list(range(statements))

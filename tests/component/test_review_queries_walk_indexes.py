@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from uuid import uuid4
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from contracts.events.v1.operations import DeadLetterRecorded, StageProgress
+from services.chassis import db
 from tests.support.review_events import accepted, detected, downloaded, proxied, work_events
 from tests.support.review_service import review_service
 from tests.support.reviewers import fill
@@ -120,10 +122,17 @@ async def tour(review):
             assert page.status_code == 200, (path, page.text)
 
 
+def with_names(statement):
+    """A statement with numbered places as the driver spells it, with named ones."""
+    spelt = statement.query.decode().replace("%", "%%")
+    return re.sub(r"\$(\d+)", lambda place: f"%({statement.names[int(place[1]) - 1]})s", spelt)
+
+
 async def asked_of(review, monkeypatch) -> dict[str, dict]:
     """Every statement that reads and was sent to the database during the tour, with the values it was first sent with."""
     asked: dict[str, dict] = {}
     execute, execute_many = psycopg.AsyncCursor.execute, psycopg.AsyncCursor.executemany
+    in_one_go = db.in_one_go
 
     def note(statement, parameters):
         spelt = statement.decode() if isinstance(statement, bytes) else statement
@@ -138,7 +147,14 @@ async def asked_of(review, monkeypatch) -> dict[str, dict]:
         note(statement, parameters[0])
         return await execute_many(cursor, statement, parameters, **more)
 
+    async def noted_together(driver, steps):
+        for statement, values in steps:
+            if values:
+                note(with_names(statement), values[0])
+        return await in_one_go(driver, steps)
+
     with monkeypatch.context() as patch:
+        patch.setattr(db, "in_one_go", noted_together)
         patch.setattr(psycopg.AsyncCursor, "execute", noted)
         patch.setattr(psycopg.AsyncCursor, "executemany", noted_many)
         await tour(review)
