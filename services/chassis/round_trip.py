@@ -78,6 +78,7 @@ def _go(driver: psycopg.AsyncConnection[Any], asked: Sequence[_Asked]) -> abc.PQ
                 connection.send_prepare(name, each.query, each.types)
                 is_answer.append(False)
             prepared.maybe_add_to_cache(each, state, name)  # type: ignore[arg-type]
+            prepared._rotate()  # noqa: SLF001 - beyond its most, the one unused for longest is forgotten.
             connection.send_query_prepared(name, each.params, each.formats)
             is_answer.append(True)
         connection.pipeline_sync()

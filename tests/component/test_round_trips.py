@@ -99,6 +99,14 @@ async def test_statements_known_to_the_server_run_again_after_it_has_forgotten_t
             await ledger.session.execute(text("DEALLOCATE ALL"))
 
 
+async def test_of_many_statements_the_server_keeps_those_used_last(runtime):
+    for number in range(230):
+        ((row,),) = await together(runtime, Step(text(f"SELECT {number} AS number"), [{}]))
+        assert row["number"] == number
+    ((kept,),) = await together(runtime, Step(text("SELECT count(*) AS statements FROM pg_prepared_statements"), [{}]))
+    assert 90 < kept["statements"] < 110
+
+
 async def test_answers_and_questions_larger_than_any_buffer_do_not_wait_for_each_other(runtime):
     much = "x" * 200_000
     echo = text("SELECT cast(:much AS text) AS much")
