@@ -79,9 +79,11 @@ async def readable(descriptor: int, seconds: float) -> None:
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> None:
-    """Waits for the event or the time, whichever comes first."""
+    """Waits for the event or the time, whichever comes first. Whoever is cancelled meanwhile is, even as the event comes."""
+    # The library's own wait_for gives the event instead, in Python 3.11, and a loop told to stop goes on for ever.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def wait(event: asyncio.Event, seconds: float) -> None:

@@ -55,11 +55,15 @@ class GenerationWatch:
                 consumer_timeout_ms=5_000,
             )
             try:
-                await asyncio.wait_for(consumer.start(), READ_TIMEOUT)
+                # By timeout(), as in the bell: a wait_for would lose a cancellation that comes with the answer.
+                async with asyncio.timeout(READ_TIMEOUT):
+                    await consumer.start()
                 partition = TopicPartition(GENERATION.name, 0)
                 consumer.assign([partition])
                 while True:
-                    self._see(await asyncio.wait_for(_first(consumer, partition), READ_TIMEOUT))
+                    async with asyncio.timeout(READ_TIMEOUT):
+                        generation = await _first(consumer, partition)
+                    self._see(generation)
                     consumer.pause(partition)
                     beat()
                     await asyncio.sleep(self._settings.generation_interval.total_seconds())
