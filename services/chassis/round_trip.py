@@ -1,7 +1,7 @@
 """Several statements in one round trip, written to the driver's connection at once and read from it at once.
 
-The driver's own pipelines write, poll and read for each statement by itself, and wait for the transaction's beginning; that is
-half the processor time of a short transaction. Here all values are converted first, all statements leave in one write, and all
+The driver's own pipelines write, poll and read for each statement by itself, and wait for the transaction's beginning; that was
+a third of an edit's processor time (docs/adr/0028). Here all values are converted first, all statements leave in one write, and all
 results are taken when they have come. Statements are prepared when first seen, in the same round trip; the driver keeps the
 list of those that are, so that it can forget them.
 """
