@@ -293,12 +293,11 @@ async def _carry_out(
     *marks: Step,
     silent: bool = False,
 ) -> Edited:
-    facts = locked.row.facts
     context = Context(
         edit_id=edit.id,
         by=edit.by,
-        title=facts.title or UNTITLED,
-        profiles=(facts.options or Options()).profiles,
+        title=locked.title or UNTITLED,
+        profiles=locked.profiles or Options().profiles,
     )
     board: dict[UUID, clip.Facts] = {clip_id: row.facts for clip_id, row in rows.items()}
     decision = decide(board, command, context)

@@ -60,11 +60,12 @@ async def accept_fact(event: VideoEvent | ClipEvent, ledger: Ledger) -> None:
     if isinstance(event, ClipEvent):
         await project_clips(ledger, locked, [entry])
     else:
-        row = advance_video(locked.row, entry)
-        if row != locked.row:
+        before = await store.load_video(ledger.session, event.video_id)
+        row = advance_video(before, entry)
+        if row != before:
             await store.save_video(ledger.session, row)
         if not locked.has_clips:
-            await _give_birth(ledger, LockedVideo(row, locked.ordinal, has_clips=False))
+            await _give_birth(ledger, locked, row.facts)
     if ended := _ended_work(event):
         stage, _, kind = ended.partition("/")
         clip_id = event.clip_id if isinstance(event, ClipEvent) else None
@@ -108,11 +109,11 @@ async def project_clips(ledger: Ledger, locked: LockedVideo, entries: list[Logge
     )
 
 
-async def _give_birth(ledger: Ledger, locked: LockedVideo) -> None:
-    births = video.births(locked.row.facts)
+async def _give_birth(ledger: Ledger, locked: LockedVideo, facts: video.Facts) -> None:
+    births = video.births(facts)
     if not births:
         return
-    approvals = policy.approvals(locked.row.facts, births)
+    approvals = policy.approvals(facts, births)
     traces = {birth.clip_id: open_clip_trace(ledger, birth.video_id, birth.clip_id) for birth in births}
     sent = [(event, f"birth:{event.video_id}", traces[event.clip_id]) for event in (*births, *approvals)]
     ids = await ledger.emit_all(sent)

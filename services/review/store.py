@@ -23,7 +23,7 @@ from contracts.events.v1.operations import DeadLetterRecorded, StageProgress
 from contracts.values import spell_ratio
 from services.chassis.db import Step, run_together
 from services.review.domain import clip, video
-from services.review.projection import ClipRow, Logged, VideoRow, unheard_video
+from services.review.projection import ClipRow, Logged, VideoRow
 
 ORDINAL_SHIFT = 26
 """Frame numbers stay below 2^26, so a video's ordinal shifted by this keeps the slots of videos apart."""
@@ -44,20 +44,21 @@ _TOUCH_VIDEO = text("""
     ON CONFLICT (id) DO NOTHING
 """)
 _LOCK_VIDEO = text("""
-    SELECT ordinal, facts, trace_id, created_at, state_since, changed_at,
-        EXISTS (SELECT FROM clip WHERE clip.video_id = video.id) AS has_clips
+    SELECT id, ordinal, title, rate, profiles, EXISTS (SELECT FROM clip WHERE clip.video_id = video.id) AS has_clips
     FROM video WHERE id = :id FOR UPDATE
 """)
+_VIDEO = text("SELECT facts::text AS facts, trace_id, created_at, state_since, changed_at FROM video WHERE id = :id")
 _SAVE_VIDEO = text("""
     UPDATE video SET facts = cast(:facts AS jsonb), state = :state, title = :title, source = cast(:source AS jsonb),
-        tags = :tags, frames = :frames, rate = :rate, duration = :duration, mastered = :mastered,
+        tags = :tags, profiles = :profiles, frames = :frames, rate = :rate, duration = :duration, mastered = :mastered,
         duplicate_of = :duplicate_of, error = cast(:error AS jsonb), trace_id = :trace_id, created_at = :created_at,
         state_since = :state_since, changed_at = :changed_at
     WHERE id = :id
 """)
 
 _CLIPS = text("""
-    SELECT id, facts, traceparent, created_at, state_since, changed_at FROM clip WHERE id = ANY(:ids) AND video_id = :video_id
+    SELECT id, facts::text AS facts, traceparent, created_at, state_since, changed_at
+    FROM clip WHERE id = ANY(:ids) AND video_id = :video_id
 """)
 _SAVE_CLIP = text("""
     INSERT INTO clip (id, video_id, slot, start_frame, end_frame, occupies, facts, state, version, origin, parents, children,
@@ -114,16 +115,18 @@ _SAVE_DEAD_LETTER = text("""
 
 @dataclass(frozen=True)
 class LockedVideo:
-    """A video's row, which nobody else changes until the transaction ends."""
+    """A video that nobody else changes until the transaction ends, and what its clips take from it.
 
-    row: VideoRow
+    Its facts are read by themselves (``load_video``): they tell every cut, thousands in a film, of which an edit and the events
+    of a clip want none. ``rate`` is spelt as a ratio; ``profiles`` are those its request asked for, empty while unknown.
+    """
+
+    id: UUID
     ordinal: int
-    has_clips: bool
-
-    @property
-    def id(self) -> UUID:
-        """The video's id."""
-        return self.row.facts.video_id
+    title: str = ""
+    rate: str | None = None
+    profiles: tuple[str, ...] = ()
+    has_clips: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,14 +190,20 @@ async def logged_videos(session: AsyncSession) -> list[UUID]:
 
 
 async def lock_video(session: AsyncSession, video_id: UUID, at: datetime) -> LockedVideo:
-    """The video's row, made if it is missing, locked until the transaction ends."""
+    """The video, made if it is missing, locked until the transaction ends."""
     empty = video.Facts(video_id=video_id)
     await session.execute(_TOUCH_VIDEO, {"id": video_id, "facts": _dump(empty), "at": at})
-    return await find_video(session, video_id) or LockedVideo(unheard_video(video_id, at), 0, False)
+    return await find_video(session, video_id) or LockedVideo(video_id, 0)
+
+
+async def load_video(session: AsyncSession, video_id: UUID) -> VideoRow:
+    """A locked video's row, with all that was heard of it."""
+    row = (await session.execute(_VIDEO, {"id": video_id})).mappings().one()
+    return VideoRow(**{**row, "facts": video.Facts.model_validate_json(row["facts"])})
 
 
 async def find_video(session: AsyncSession, video_id: UUID) -> LockedVideo | None:
-    """The video's row, locked until the transaction ends; nothing if there is none."""
+    """The video, locked until the transaction ends; nothing if there is none."""
     row = (await session.execute(_LOCK_VIDEO, {"id": video_id})).mappings().first()
     return None if row is None else _locked(row)
 
@@ -218,9 +227,7 @@ async def open_board(
 
 
 def _locked(row: Mapping[Any, Any]) -> LockedVideo:
-    facts = video.Facts.model_validate(row["facts"])
-    kept = VideoRow(facts, row["trace_id"], row["created_at"], row["state_since"], row["changed_at"])
-    return LockedVideo(kept, row["ordinal"], row["has_clips"])
+    return LockedVideo(**{**row, "profiles": tuple(row["profiles"] or ())})
 
 
 async def save_video(session: AsyncSession, row: VideoRow) -> None:
@@ -237,6 +244,7 @@ async def save_video(session: AsyncSession, row: VideoRow) -> None:
             "title": facts.title,
             "source": facts.accepted.source.model_dump_json() if facts.accepted else None,
             "tags": list(facts.tags),
+            "profiles": list(facts.options.profiles) if facts.options else None,
             "frames": proxied.frames if proxied else None,
             "rate": spell_ratio(proxied.rate) if proxied else None,
             "duration": spell_ratio(proxied.duration) if proxied else None,
@@ -259,7 +267,7 @@ async def load_clips(session: AsyncSession, video_id: UUID, clip_ids: Collection
 def _clips(rows: Iterable[Mapping[Any, Any]]) -> dict[UUID, ClipRow]:
     return {
         row["id"]: ClipRow(
-            clip.Facts.model_validate(row["facts"]),
+            clip.Facts.model_validate_json(row["facts"]),
             row["traceparent"],
             row["created_at"],
             row["state_since"],

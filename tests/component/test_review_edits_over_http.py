@@ -171,6 +171,24 @@ async def test_the_queue_has_several_orders_that_all_page_alike(review, video):
     assert (answer.status_code, answer.json()["code"]) == (422, "review.no_video")
 
 
+async def test_some_clips_are_asked_for_by_name_and_a_video_without_its_clips(review, video):
+    first, second, third = video["clips"]
+    await review.edit(video["id"], "merge", [first, second])
+    named = [second["id"], third["id"], first["id"], str(uuid4())]
+    found = (await review.http.get("/api/clips", params={"clip": named})).json()
+    assert [(clip["id"], clip["state"]) for clip in found["clips"]] == [
+        (first["id"], "superseded"),
+        (second["id"], "superseded"),
+        (third["id"], "pending_review"),
+    ]
+    waiting = {"clip": named, "state": "pending_review", "order": "uncertain"}
+    assert (await review.http.get("/api/clips", params=waiting)).json()["clips"] == [third]
+    assert (await review.http.get("/api/clips", params={"clip": named * 26})).status_code == 422
+    path = f"/api/videos/{video['id']}"
+    whole, summary = (await review.http.get(path)).json(), (await review.http.get(path, params={"clips": False})).json()
+    assert summary == {**whole, "clips": []}
+
+
 async def test_what_has_not_changed_is_not_sent_again(review, video):
     path = f"/api/videos/{video['id']}"
     first = await review.http.get(path)

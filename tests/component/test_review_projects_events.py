@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import random
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from contracts.events.v1 import clip as clip_events
 from contracts.events.v1 import video as video_events
 from contracts.events.v1.operations import DeadLetterRecorded, StageProgress
 from services.review import rebuild
@@ -50,7 +52,8 @@ def story(video_id, **how):
 
 async def state_of(review, video_id):
     videos = await review.rows(
-        "SELECT id, state, title, frames, rate, duration, error, facts, mastered FROM video WHERE id = :id", id=video_id
+        "SELECT id, state, title, profiles, frames, rate, duration, error, facts, mastered FROM video WHERE id = :id",
+        id=video_id,
     )
     return videos, await review.rows(ROWS.format(columns=CLIP_COLUMNS, table="clip"), id=video_id)
 
@@ -305,3 +308,36 @@ async def test_a_dead_letter_told_by_several_consumers_is_one(review):
     shown = (await review.http.get(f"/api/dead-letters/{letter}")).json()
     assert shown["consumers"] == ["export", "ingest"]
     assert (shown["state"], shown["value_base64"], shown["text"]) == ("open", "/w==", None)
+
+
+async def test_edits_and_what_is_heard_of_clips_leave_the_cuts_of_a_whole_film_unread(review):
+    video_id = uuid4()
+    await review.hear(*story(video_id, profiles=("prores-lt", "delivery-h265")))
+    first, second, _ = (await review.video(video_id))["clips"]
+    async with review.runtime.engine.begin() as connection:
+        await connection.execute(text("UPDATE video SET facts = '\"cuts\"' WHERE id = :id"), {"id": video_id})
+    made = await review.edit(video_id, "approve", [first])
+    assert (made.status_code, made.json()["clips"][0]["title"], made.json()["clips"][0]["rate"]) == (
+        200,
+        "A film",
+        "24/1",
+    )
+    (approved,) = [row for row in await review.outbox(first["id"]) if "approved" in row["type"]]
+    assert json.loads(approved["payload"])["profiles"] == ["prores-lt", "delivery-h265"]
+    assert (await review.edit(video_id, "split", [second], at=140)).status_code == 200
+    heard = clip_events.ClipExportStarted(video_id=video_id, clip_id=first["id"])
+    await review.hear(heard)
+    assert (await review.http.get(f"/api/clips/{first['id']}")).json()["state"] == "exporting"
+
+
+async def test_profiles_of_videos_heard_before_there_was_a_place_for_them_are_found(review):
+    asked, unknown = uuid4(), uuid4()
+    await review.hear(*story(asked, profiles=("prores-lt",)), video_events.VideoDownloadStarted(video_id=unknown))
+    kept = await state_of(review, asked)
+    found = importlib.import_module("services.review.migrations.0004_profiles").FOUND
+    async with review.runtime.engine.begin() as connection:
+        await connection.execute(text("UPDATE video SET profiles = NULL"))
+        await connection.execute(text(found))
+    assert await state_of(review, asked) == kept
+    assert kept[0][0]["profiles"] == ["prores-lt"]
+    assert (await state_of(review, unknown))[0][0]["profiles"] is None

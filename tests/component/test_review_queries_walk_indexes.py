@@ -79,6 +79,7 @@ async def tour(review):
     )
     paths = [
         f"/api/videos/{video_id}",
+        f"/api/clips?clip={first['id']}&clip={second['id']}",
         f"/api/videos/{video_id}/edits",
         f"/api/videos/{video_id}/overview",
         f"/api/videos/{video_id}/trace",

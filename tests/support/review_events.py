@@ -44,8 +44,10 @@ def stored(key: str = "videos/1/proxy/r/proxy.mp4") -> ObjectRef:
     return ObjectRef(key=key, size=1000, sha256="ab" * 32)
 
 
-def options(*, review: str = "human", needs_splicing: bool = True) -> Options:
-    return Options(review=ReviewPolicy(review), needs_splicing=needs_splicing)
+def options(
+    *, review: str = "human", needs_splicing: bool = True, profiles: tuple[str, ...] = ("delivery-h264",)
+) -> Options:
+    return Options(review=ReviewPolicy(review), needs_splicing=needs_splicing, profiles=profiles)
 
 
 def media() -> MediaFacts:

@@ -31,9 +31,17 @@ CLIPS_OF_A_VIDEO = 1_000
 _VIDEOS = """
     INSERT INTO video (id, facts, state, title, tags, frames, rate, duration, mastered, trace_id, created_at, state_since,
         changed_at)
-    SELECT id, jsonb_build_object('video_id', id), 'ready', 'Film ' || n, '{}', 100 * :clips, '24/1', '100/1', true, '',
-        now() - n * interval '1 second', now(), now()
-    FROM (SELECT n, md5('video' || n)::uuid AS id FROM generate_series(1, cast(:videos AS int)) AS n) AS made
+    SELECT id, jsonb_build_object('video_id', id, 'detected', cuts.told || jsonb_build_object('video_id', id)), 'ready',
+        'Film ' || n, '{}', 100 * :clips, '24/1', '100/1', true, '', now() - n * interval '1 second', now(), now()
+    FROM (SELECT n, md5('video' || n)::uuid AS id FROM generate_series(1, cast(:videos AS int)) AS n) AS made, (
+        SELECT jsonb_build_object(
+            'run', 1, 'detector', jsonb_build_object('name', 'adaptive', 'version', '1'), 'frames', 100 * :clips,
+            'clips', jsonb_agg(jsonb_build_object('start', 100 * k, 'end', 100 * k + 100)),
+            'transitions', jsonb_agg(jsonb_build_object('kind', 'cut', 'confidence', 0.5,
+                'frames', jsonb_build_object('start', 100 * k, 'end', 100 * k + 1)))
+        ) AS told
+        FROM generate_series(0, :clips - 1) AS k
+    ) AS cuts
 """
 _CLIPS = """
     INSERT INTO clip (id, video_id, slot, start_frame, end_frame, occupies, facts, state, version, origin, parents, children,

@@ -8,10 +8,11 @@ import re
 import time
 from pathlib import Path
 from statistics import median
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from contracts.events.v1.operations import StageProgress
 from tests.support.browser import READ_NUMBER, another, open_review, press_action, wait_for
 from tests.support.made_videos import spliced
 from tests.support.media_files import FIXTURES
@@ -169,7 +170,7 @@ def test_progress_of_work_does_not_hold_up_what_others_decide(page, site, number
         listen.call(this, kind, (event) => (kind === 'change' && (window.__heard ??= performance.now()), hear(event)));
       };
       const ask = window.fetch;
-      window.fetch = (path, how) => (window.__heard && String(path).includes('/api/clips/') && (window.__asked ??= performance.now()), ask(path, how));
+      window.fetch = (path, how) => (window.__heard && String(path).includes('/api/clips?clip=') && (window.__asked ??= performance.now()), ask(path, how));
     """)
     open_review(page, video)
     # Without a greeting, after which the page would look again in any case.
@@ -184,13 +185,36 @@ def test_progress_of_work_does_not_hold_up_what_others_decide(page, site, number
     assert page.evaluate("() => window.__asked - window.__heard") < 400
 
 
+def test_of_many_clips_and_of_progress_only_what_changed_is_asked_for_again(page, site, numbers):
+    video = site.video(numbers, list(range(10, 300, 10)), "Many")
+    clips = clips_of(site, video)
+    page.goto(f"/#/video/{video}")
+    page.wait_for_selector(".link.live")
+    wait_for(page, "() => document.querySelector('.facts-list')?.innerText.includes('30 ')")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(site.url)))
+    site.decide(video, "approve", *clips[:25])
+    wait_for(page, "() => document.querySelector('.facts-list').innerText.includes('25 approved')")
+    site.tell(
+        StageProgress(
+            stage="export", kind="export", work_id=uuid4(), video_id=UUID(video), done=1, total=2, fraction=0.5
+        )
+    )
+    page.wait_for_selector(".bar:has-text('50 %')")
+    whole = [path for path in asked if path.split("?")[0] == f"/api/videos/{video}"]
+    assert set(whole) == {f"/api/videos/{video}?clips=false"}, asked
+    named = [path for path in asked if path.startswith("/api/clips?clip=")]
+    assert sum(path.count("clip=") for path in named) >= 25
+    assert len(named) < 25
+
+
 def test_a_stale_edit_is_refused_and_shows_how_things_stand(pages, site, numbers):
     video = site.video(numbers, [100, 200], "Stale")
     page = pages()
     open_review(page, video)
     # The page hears of nothing any more.
     page.route("**/api/stream", lambda route: route.abort())
-    page.route("**/api/clips/*", lambda route: route.abort())
+    page.route(re.compile(r"/api/clips\?clip="), lambda route: route.abort())
     clip = clips_of(site, video)[0]
     site.decide(video, "skip", clip)
     press_action(page, "KeyA")

@@ -31,10 +31,13 @@ def add_reading(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
             return await views.video_page(ledger.session, ledger.now, state, limit, cursor)
 
     @app.get("/api/videos/{video_id}", tags=["reading"])
-    async def show_video(video_id: UUID, superseded: bool = False) -> VideoOut:
-        """A video with its clips, in the order of its frames; ``superseded`` adds those that edits replaced."""
+    async def show_video(video_id: UUID, superseded: bool = False, clips: bool = True) -> VideoOut:
+        """A video with its clips, in the order of its frames; ``superseded`` adds those that edits replaced.
+
+        Without ``clips`` their list is empty: a film has thousands.
+        """
         async with runtime.transaction() as ledger:
-            return await views.video_of(ledger.session, ledger.now, video_id, superseded=superseded)
+            return await views.video_of(ledger.session, ledger.now, video_id, superseded=superseded, with_clips=clips)
 
     @app.get("/api/videos/{video_id}/edits", tags=["reading"])
     async def list_edits(video_id: UUID, limit: Limit = 50, cursor: Cursor = None) -> EditPage:
@@ -46,6 +49,7 @@ def add_reading(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
     async def list_clips(
         state: Annotated[list[ClipState] | None, Query(max_length=20)] = None,
         video: UUID | None = None,
+        clip: Annotated[list[UUID] | None, Query(max_length=views.MOST_NAMED, description="These clips only.")] = None,
         tag: Annotated[str | None, Query(min_length=1, max_length=100, pattern=r"^[^\x00]*$")] = None,
         min_frames: Frames = None,
         max_frames: Frames = None,
@@ -53,12 +57,12 @@ def add_reading(app: FastAPI, runtime: Runtime, feed: Feed) -> None:
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> ClipPage:
-        """Clips in any of some states, by tag and length, in an order: ``uncertain`` shows the least certain first.
+        """Clips in any of some states, by id, tag and length, in an order: ``uncertain`` shows the least certain first.
 
         Without an order those of one video come by their frames, those of all videos oldest first. A cursor belongs to
         the order that it came from.
         """
-        chosen = views.ClipFilter(tuple(state or ()), video, tag, min_frames, max_frames)
+        chosen = views.ClipFilter(tuple(state or ()), video, tuple(clip or ()), tag, min_frames, max_frames)
         async with runtime.transaction() as ledger:
             return await views.clip_page(ledger.session, chosen, order, limit, cursor)
 

@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.events.v1.video import VideoProxied
 from contracts.events.v2.video import VideoScenesDetected
-from contracts.values import spell_ratio
 from services.chassis.db import COMMIT, Step, run_together
 from services.review import store
 from services.review.api import cursors
@@ -46,6 +45,8 @@ from services.review.domain.video import VideoState
 from services.review.editing import Edited
 
 MAX_CLIPS_OF_A_VIDEO = 25_000
+MOST_NAMED = 100
+"""Clips that one request may name: their ids have room in an address."""
 PACE = timedelta(minutes=10)
 """The span that decisions per hour are measured over."""
 FRESH_PROGRESS = timedelta(minutes=10)
@@ -154,7 +155,9 @@ async def video_page(
     return VideoPage(videos=await _summaries(session, now, shown), next=following)
 
 
-async def video_of(session: AsyncSession, now: datetime, video_id: UUID, *, superseded: bool = False) -> VideoOut:
+async def video_of(
+    session: AsyncSession, now: datetime, video_id: UUID, *, superseded: bool = False, with_clips: bool = True
+) -> VideoOut:
     """A video with its clips; a duplicate with its original's. Raises ``Refused`` if there is none."""
     row = (await session.execute(_VIDEO, {"id": video_id})).mappings().first()
     if row is None:
@@ -162,8 +165,8 @@ async def video_of(session: AsyncSession, now: datetime, video_id: UUID, *, supe
     (summary,) = await _summaries(session, now, [row])
     where = "video_id = :id" if superseded else "video_id = :id AND occupies"
     query = text(_CLIPS % (where, "start_frame, id"))
-    owner = row["duplicate_of"] or video_id
-    clips = (await session.execute(query, {"id": owner, "limit": MAX_CLIPS_OF_A_VIDEO})).mappings()
+    values = {"id": row["duplicate_of"] or video_id, "limit": MAX_CLIPS_OF_A_VIDEO}
+    clips = (await session.execute(query, values)).mappings() if with_clips else ()
     entries = (await session.execute(_ENTRIES, {"id": video_id})).scalar_one() or []
     return VideoOut(
         **dict(summary), clips=[_clip(clip, summary.title, summary.rate) for clip in clips], entries=entries
@@ -176,6 +179,7 @@ class ClipFilter:
 
     states: tuple[ClipState, ...] = ()
     video_id: UUID | None = None
+    ids: tuple[UUID, ...] = ()
     tag: str | None = None
     min_frames: int | None = None
     max_frames: int | None = None
@@ -194,6 +198,7 @@ async def clip_page(
     values: dict[str, Any] = {"limit": limit + 1}
     for name, condition, value in (
         ("video_id", _OF_VIDEO, chosen.video_id),
+        ("ids", "id = ANY(:ids)", list(chosen.ids) or None),
         ("tag", "tags @> ARRAY[cast(:tag AS text)]", chosen.tag),
         ("min_frames", "frames >= :min_frames", chosen.min_frames),
         ("max_frames", "frames <= :max_frames", chosen.max_frames),
@@ -245,8 +250,6 @@ async def clips_of(session: AsyncSession, clip_ids: Collection[UUID]) -> list[Cl
 
 def clips_after(edited: Edited) -> list[ClipOut]:
     """The clips that an edit concerned as it leaves them, the same as ``clips_of`` would read them."""
-    video = edited.video.row.facts
-    rate = spell_ratio(video.proxied.rate) if video.proxied else None
     return [
         _clip(
             {
@@ -256,8 +259,8 @@ def clips_after(edited: Edited) -> list[ClipOut]:
                 if row.facts.exported and not row.facts.is_virtual
                 else (),
             },
-            video.title,
-            rate,
+            edited.video.title,
+            edited.video.rate,
         )
         for row in edited.after
     ]

@@ -3,7 +3,7 @@
 // over from another has no such id: its greeting says so, and every tab asks for the present state of what it shows.
 
 import { effect } from "@preact/signals";
-import { board, link, lookAgain, needsToken, news, openVideo, route } from "./store";
+import { board, link, lookAgain, lookAtProgress, needsToken, news, openVideo, route } from "./store";
 
 const GATHER_MS = 15;
 const SHARED = "heaters-stream";
@@ -11,6 +11,7 @@ const SHARED = "heaters-stream";
 export function listen(): void {
   const clips = new Map<string, Set<string>>();
   const videos = new Set<string>();
+  let hasProgress = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let due = Infinity;
   let busy = false;
@@ -18,17 +19,24 @@ export function listen(): void {
   const flush = async () => {
     due = Infinity;
     if (busy) return soon(50);
-    busy = true;
     news.value += 1;
     const open = board.value?.video.id;
     const owner = board.value?.video.duplicate_of;
     const whole = [open, owner].some((id) => id && videos.has(id));
     const named = [open, owner].flatMap((id) => (id ? [...(clips.get(id) ?? [])] : []));
+    const progressed = hasProgress;
     clips.clear();
     videos.clear();
+    hasProgress = false;
+    if (!open) return;
+    busy = true;
     try {
-      if (whole && open) await openVideo(open);
-      else if (named.length && open) await lookAgain(open, named).catch(() => openVideo(open));
+      if (whole) await openVideo(open);
+      else {
+        if (named.length) await lookAgain(named).catch(() => openVideo(open));
+        // Work that has ended tells it by its clip's event alone.
+        if (progressed || board.value?.video.progress.length) await lookAtProgress().catch(() => {});
+      }
     } finally {
       busy = false;
     }
@@ -63,7 +71,7 @@ export function listen(): void {
     } else if (kind === "progress") {
       const told = JSON.parse(data) as { video_id: string };
       const now = board.value;
-      if (now && told.video_id === now.video.id && route.value.page !== "review") videos.add(told.video_id);
+      if (told.video_id === now?.video.id && route.value.page !== "review") hasProgress = true;
       soon(500);
     }
     return undefined;

@@ -1,7 +1,7 @@
 // What the page knows. The server keeps the truth; this is the latest it said, with decisions on their way laid over it.
 
 import { batch, computed, signal } from "@preact/signals";
-import { AGAIN_MS, call, query, Unreachable, type Clip, type ClipState, type Edit, type EditPage, type Media, type Overview, type Problem, type Session, type Video } from "./api";
+import { AGAIN_MS, call, query, Unreachable, type Clip, type ClipPage, type ClipState, type Edit, type EditPage, type Media, type Overview, type Problem, type Session, type Video } from "./api";
 import { isLive, perSecond } from "./words";
 
 // Where the page is
@@ -263,15 +263,26 @@ export function takeClips(found: Clip[]): void {
   board.value = { ...now, clips: changed };
 }
 
-/** Looks again at what a live event named. */
-export async function lookAgain(video: string | null, clipIds: string[]): Promise<void> {
+const ASKED_AT_ONCE = 100;
+const MOST_ASKED = 500;
+
+/** Looks again at clips that live events named; a film has thousands, of which the others are left alone. */
+export async function lookAgain(clipIds: string[]): Promise<void> {
   const now = board.value;
-  if (!now || !video || (video !== now.video.id && video !== now.video.duplicate_of)) return;
-  if (clipIds.length === 0 || clipIds.length > 12) {
-    await openVideo(now.video.id);
-    return;
+  if (!now) return;
+  if (clipIds.length > MOST_ASKED) return openVideo(now.video.id);
+  for (let first = 0; first < clipIds.length; first += ASKED_AT_ONCE) {
+    const asked = { clip: clipIds.slice(first, first + ASKED_AT_ONCE), limit: ASKED_AT_ONCE };
+    takeClips((await call<ClipPage>(`/api/clips${query(asked)}`)).clips);
   }
-  takeClips(await Promise.all(clipIds.map((id) => call<Clip>(`/api/clips/${id}`))));
+}
+
+/** Looks again at how far the work on the video has come. */
+export async function lookAtProgress(): Promise<void> {
+  const id = board.value?.video.id;
+  if (!id) return;
+  const { clips: _, ...summary } = await call<Video>(`/api/videos/${id}?clips=false`);
+  if (board.value?.video.id === id) board.value = { ...board.value, video: summary };
 }
 
 export async function loadHistory(): Promise<void> {

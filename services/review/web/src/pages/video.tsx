@@ -1,7 +1,7 @@
 // A video as a whole: what it is, how far it has come, its clips as a grid, its history, and files for other programs.
 
 import { useEffect } from "preact/hooks";
-import type { VideoSummary } from "../api";
+import type { Clip, ClipState, VideoSummary } from "../api";
 import { about, past } from "../decisions";
 import { Badge, Bar, Certainty, Empty, Loading, NoVideo, Tile, Trouble } from "../parts/bits";
 import { board, boardProblem, clips, loadHistory, media, openVideo, overview, route, videoEdits } from "../store";
@@ -14,6 +14,12 @@ const FORMATS: [string, string][] = [
   ["fcpxml", "Final Cut Pro XML"],
   ["csv", "CSV"],
 ];
+
+function counted(found: Clip[]): Map<ClipState, number> {
+  const counts = new Map<ClipState, number>();
+  for (const { state } of found) counts.set(state, (counts.get(state) ?? 0) + 1);
+  return counts;
+}
 
 export function VideoPage() {
   const id = route.value.id;
@@ -78,9 +84,7 @@ export function VideoPage() {
         <Fact
           name="Clips"
           value={
-            Object.entries(video.clip_states)
-              .map(([state, count]) => `${count} ${words(state)}`)
-              .join(", ") || "none yet"
+            [...counted(clips.value)].map(([state, count]) => `${count} ${words(state)}`).join(", ") || "none yet"
           }
         />
       </dl>
