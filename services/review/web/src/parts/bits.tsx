@@ -101,7 +101,9 @@ export function Tile({ media, clip }: { media: Media | null; clip: Clip }) {
   const map = media.sprite_map;
   const frame = middle(clip);
   const tile = map?.tiles ? tileOf(map, frame, clip.start_frame, clip.end_frame) : null;
-  if (!map || tile === null) return <img class="tile" loading="lazy" decoding="async" alt="" src={stillUrl(clip.video_id, frame, 90)} />;
+  // Of one video all pictures have one shape, whether they are cut from a sprite or not.
+  const shape = map?.tiles ? { aspectRatio: `${map.tile_width} / ${map.tile_height}` } : {};
+  if (!map || tile === null) return <img class="tile" style={shape} loading="lazy" decoding="async" alt="" src={stillUrl(clip.video_id, frame, 90)} />;
   const { url, column, row, rows } = placeOf(media, map, tile);
   const share = (at: number, of: number) => (of > 1 ? (at / (of - 1)) * 100 : 0);
   return (
@@ -112,7 +114,7 @@ export function Tile({ media, clip }: { media: Media | null; clip: Clip }) {
         backgroundImage: `url("${url}")`,
         backgroundSize: `${map.columns * 100}% ${rows * 100}%`,
         backgroundPosition: `${share(column, map.columns)}% ${share(row, rows)}%`,
-        aspectRatio: `${map.tile_width} / ${map.tile_height}`,
+        ...shape,
       }}
     />
   );
