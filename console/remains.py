@@ -16,6 +16,9 @@ from pathlib import Path
 
 STACK_VARIABLE = "HEATERS_STACK_ID"
 _HALF = re.compile(r"\.tmp\.[0-9a-f]{32}")
+_HALF_TOLD = re.compile(r".*\.json\.tmp")
+_TOLD = ".nanio-meta"
+"""Where the S3 server keeps what it knows of a bucket's objects, each in a file that ends in ``.json``."""
 
 
 def find(*, stack_id: str | None = None, folder: Path | None = None) -> set[int]:
@@ -50,16 +53,18 @@ def sweep(*, stack_id: str | None = None, folder: Path | None = None, patience: 
 
 
 def clear_halves(folder: Path, before: float) -> Iterator[int]:
-    """Removes what a killed S3 server had begun to write, which the next one would list as objects.
+    """Removes what a killed S3 server had begun to write: the next one would list it as objects, or never write those again.
 
-    Such files are named ``.tmp.`` and 32 hexadecimal digits, and lie beside the object that was to be. ``before`` is when the
-    present server was started, in seconds since the epoch: what is newer may be its own. Yields after each folder how many it
-    has removed so far, so that whoever runs it can do something else in between.
+    Half an object is named ``.tmp.`` and 32 hexadecimal digits, and lies beside what was to be; half of what is told of one ends in
+    ``.json.tmp``, and the server refuses to write over it. ``before`` is when the present server was started, in seconds since
+    the epoch: what is newer may be its own. Yields after each folder how many it has removed so far, so that whoever runs it
+    can do something else in between.
     """
     cleared = 0
     for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".nanio")]
-        for half in (Path(place, name) for name in files if _HALF.fullmatch(name)):
+        folders[:] = [name for name in folders if name == _TOLD or not name.startswith(".nanio")]
+        pattern = _HALF_TOLD if _TOLD in Path(place).relative_to(folder).parts else _HALF
+        for half in (Path(place, name) for name in files if pattern.fullmatch(name)):
             with contextlib.suppress(FileNotFoundError):
                 if half.stat().st_mtime < before:
                     half.unlink()

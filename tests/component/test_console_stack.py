@@ -154,6 +154,9 @@ def test_what_a_killed_object_server_was_writing_is_cleared_and_what_was_whole_s
         config=Config(signature_version="s3v4"),
     )
     client.put_object(Bucket="heaters", Key="halves/.tmp.kept", Body=b"whole")
+    # What is left of a server that was killed while it noted what it had stored.
+    told = home.objects / "heaters/.nanio-meta/halves/told.json.tmp"
+    told.write_bytes(b"{")
     address = urlsplit(client.generate_presigned_url("put_object", Params={"Bucket": "heaters", "Key": "halves/half"}))
 
     def listed():
@@ -168,7 +171,9 @@ def test_what_a_killed_object_server_was_writing_is_cleared_and_what_was_whole_s
         before = part(home, "objects")
         os.kill(before["pid"], signal.SIGKILL)
     wait_until(lambda: has_returned(home, "objects", before), 20)
-    wait_until(lambda: listed() == ["halves/.tmp.kept"], 20)
+    wait_until(lambda: listed() == ["halves/.tmp.kept"] and not told.exists(), 20)
+    client.put_object(Bucket="heaters", Key="halves/told", Body=b"whole")
+    assert client.get_object(Bucket="heaters", Key="halves/told")["Body"].read() == b"whole"
 
 
 def test_a_second_start_joins_the_running_stack(home):

@@ -148,6 +148,10 @@ def test_a_stack_that_a_person_took_down_is_not_started_again_by_who_waits_for_i
 def test_halves_of_a_dead_server_are_cleared_and_nothing_that_may_be_the_present_ones(tmp_path):
     names = {
         "clips/a/.tmp." + "0" * 32: 100.0,
+        ".nanio-meta/clips/a/video.mp4.json.tmp": 100.0,
+        ".nanio-meta/clips/a/poster.jpg.json.tmp": 300.0,
+        ".nanio-meta/clips/a/video.json.tmp.json": 100.0,
+        "clips/a/video.json.tmp": 100.0,
         "clips/a/.tmp." + "1" * 32: 300.0,
         "clips/a/.tmp.note": 100.0,
         "clips/a/video.mp4": 100.0,
@@ -157,6 +161,6 @@ def test_halves_of_a_dead_server_are_cleared_and_nothing_that_may_be_the_present
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (written, written))
-    assert list(remains.clear_halves(tmp_path, 200.0))[-1] == 1
+    assert list(remains.clear_halves(tmp_path, 200.0))[-1] == 2
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == set(list(names)[1:])
+    assert left == set(list(names)[2:])
