@@ -53,10 +53,10 @@ def sweep(*, stack_id: str | None = None, folder: Path | None = None, patience: 
 
 
 def clear_halves(folder: Path, before: float) -> Iterator[int]:
-    """Removes what a killed S3 server had begun to write: the next one would list it as objects, or never write those again.
+    """Removes what a killed S3 server had begun to write: the next one would list half an object, or refuse to write that object again.
 
-    Half an object is named ``.tmp.`` and 32 hexadecimal digits, and lies beside what was to be; half of what is told of one ends in
-    ``.json.tmp``, and the server refuses to write over it. ``before`` is when the present server was started, in seconds since
+    Half an object is named ``.tmp.`` and 32 hexadecimal digits, and lies beside what was to be; half of the note about one ends in
+    ``.json.tmp``, which the server does not write over. ``before`` is when the present server was started, in seconds since
     the epoch: what is newer may be its own. Yields after each folder how many it has removed so far, so that whoever runs it
     can do something else in between.
     """

@@ -405,7 +405,7 @@ class Supervisor:
             cleared = so_far
             await asyncio.sleep(0)
         if cleared:
-            log(f"removed {cleared} objects that a killed server had only begun to write")
+            log(f"removed {cleared} halves of objects, or of notes about them, that a killed server had begun to write")
 
     async def make_bucket(self) -> None:
         """Creates the bucket, unless it is there."""

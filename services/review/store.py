@@ -123,10 +123,10 @@ class LockedVideo:
 
     id: UUID
     ordinal: int
-    title: str = ""
-    rate: str | None = None
-    profiles: tuple[str, ...] = ()
-    has_clips: bool = False
+    title: str
+    rate: str | None
+    profiles: tuple[str, ...]
+    has_clips: bool
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ async def lock_video(session: AsyncSession, video_id: UUID, at: datetime) -> Loc
     """The video, made if it is missing, locked until the transaction ends."""
     empty = video.Facts(video_id=video_id)
     await session.execute(_TOUCH_VIDEO, {"id": video_id, "facts": _dump(empty), "at": at})
-    return await find_video(session, video_id) or LockedVideo(video_id, 0)
+    return _locked((await session.execute(_LOCK_VIDEO, {"id": video_id})).mappings().one())
 
 
 async def load_video(session: AsyncSession, video_id: UUID) -> VideoRow:
