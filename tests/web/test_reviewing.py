@@ -34,6 +34,51 @@ def pending_at(page, frame: int) -> str:
     wait_for(page, "(frame) => window.__player.in === frame && window.__player.state.frame === frame", frame)
 
 
+AT_ONCE = f"""
+(code) => {{
+  window.dispatchEvent(new KeyboardEvent('keydown', {{ code, bubbles: true }}));
+  return [window.__player.state.frame, ({READ_NUMBER})(), window.__player.in];
+}}
+"""
+"""What the screen shows as soon as a key has been heard, before the page does anything else."""
+
+
+def expected(page, *frames: int) -> None:
+    """Waits until the pictures of these places are at hand, and no others."""
+    wait_for(
+        page,
+        """(frames) => {
+          const { ready } = window.__player;
+          return ready.size === frames.length && frames.every((frame) => ready.get(frame));
+        }""",
+        list(frames),
+    )
+
+
+@pytest.mark.parametrize("query", ["", "?stills=1"], ids=["codecs", "stills"])
+def test_the_next_clips_picture_is_at_hand_when_a_verdict_is_given(page, site, numbers, query):
+    video = site.video(numbers, [40, 80, 120, 160, 200], "At hand")
+    page.goto(f"/{query}#/review/{video}")
+    wait_for(page, "() => window.__player")
+    pending_at(page, 0)
+    expected(page, 40)
+    assert page.evaluate(AT_ONCE, "KeyA") == [40, 40, 40]
+    expected(page, 80)
+    assert page.evaluate(AT_ONCE, "KeyS") == [80, 80, 80]
+    for place in (40, 0):
+        page.evaluate(AT_ONCE, "ArrowUp")
+        pending_at(page, place)
+    # The arrow leads to the clip beside this one, the key for undecided clips to the one after that.
+    expected(page, 40, 80)
+    assert page.evaluate(AT_ONCE, "KeyU") == [80, 80, 80]
+    expected(page, 120)
+    page.evaluate("() => window.__player.seek(230)")
+    wait_for(page, "() => window.__player.state.frame === 230")
+    page.evaluate("() => { window.__kept = window.__player.ready; location.hash = '#/queue'; }")
+    wait_for(page, "() => !window.__player")
+    assert page.evaluate("() => window.__kept.size") == 0
+
+
 def test_thirty_clips_are_reviewed_by_keyboard_alone(page, site, numbers):
     video = site.video(numbers, list(range(10, 300, 10)), "Thirty")
     open_review(page, video)

@@ -17,6 +17,7 @@ import {
   listed,
   loadHistory,
   marks,
+  nextUndecided,
   openClip,
   order,
   overlay,
@@ -91,11 +92,9 @@ function moveBy(step: number, keepSelection = false): void {
   });
 }
 
-/** Goes to the next clip that waits for a decision, from the open one on and around. */
+/** Goes to the next clip that waits for a decision. */
 function advance(row: Clip[], done: Set<string>): void {
-  const place = row.findIndex((clip) => clip.id === current.value?.id);
-  const after = [...row.slice(place + 1), ...row.slice(0, Math.max(0, place))];
-  const next = after.find((clip) => clip.state === "pending_review" && !done.has(clip.id));
+  const next = nextUndecided(row, done);
   batch(() => {
     selected.value = new Set();
     anchor.value = null;

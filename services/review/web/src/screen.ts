@@ -3,7 +3,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { stillUrl, type Media } from "./api";
 import { Player, type Playable, type State } from "./player/player";
-import { board, clips, current, listed, media, openClip, renewMedia, route } from "./store";
+import { board, clips, current, listed, media, nextUndecided, openClip, renewMedia, route } from "./store";
 
 declare global {
   interface Window {
@@ -77,7 +77,8 @@ export function mount(canvas: HTMLCanvasElement, video: HTMLVideoElement): () =>
     canvas,
     video,
     () => {
-      if (frame.value !== made.state.frame) frame.value = made.state.frame;
+      // Only written: an effect that moves the player must not come to depend on where it is.
+      frame.value = made.state.frame;
       if (queued) return;
       queued = true;
       queueMicrotask(show);
@@ -120,7 +121,11 @@ export function mount(canvas: HTMLCanvasElement, video: HTMLVideoElement): () =>
     if (!edited) void made.seek(clip.start_frame);
     const row = listed.peek();
     const place = row.findIndex((other) => other.id === clip.id);
-    for (const next of row.slice(place + 1, place + 1 + AHEAD_CLIPS)) made.prefetch(next.start_frame, Math.min(next.end_frame, next.start_frame + AHEAD_FRAMES));
+    const following = row.slice(place + 1, place + 1 + AHEAD_CLIPS);
+    for (const next of following) made.prefetch(next.start_frame, Math.min(next.end_frame, next.start_frame + AHEAD_FRAMES));
+    // Where a verdict leads, and where the arrow does.
+    const likely = [nextUndecided(row, new Set([clip.id])), following[0]].filter((next) => next !== undefined);
+    made.expect([...new Set(likely.map((next) => next.start_frame))]);
   };
   const stopClip = effect(() => {
     void current.value;

@@ -176,6 +176,13 @@ export const listed = computed<Clip[]>(() => {
 });
 
 export const current = computed<Clip | null>(() => clips.value.find((clip) => clip.id === route.value.clip) ?? null);
+/** The next clip of a list that waits for a decision, from the open one on and around; `done` are just being decided over. */
+export function nextUndecided(row: Clip[], done: Set<string>): Clip | undefined {
+  const place = row.findIndex((clip) => clip.id === current.peek()?.id);
+  const after = [...row.slice(place + 1), ...row.slice(0, Math.max(0, place))];
+  return after.find((clip) => clip.state === "pending_review" && !done.has(clip.id));
+}
+
 export const undecided = computed(() => clips.value.filter((clip) => clip.state === "pending_review").length);
 
 export function openClip(id: string): void {

@@ -1,6 +1,7 @@
 // The player: shows exactly the frame it says. It knows frames, not clips or pages, and no framework.
 //
 // Seeking: the newest wish wins, up to four are worked on at once, and a picture is drawn only if it is newer than the one shown.
+// A place that was expected has its picture at hand, and is drawn before the seek returns.
 // Playing: the frames to show are a list of numbers made ahead, so that a loop or a stop is exact in both directions; each has a
 // moment at which it is due. The clock is the sound's while that really advances, else the page's. A late page catches up by showing
 // a frame at each refresh; when that does not do, the clock and the sound wait for the picture, and only at speeds that a screen
@@ -114,6 +115,8 @@ export class Player {
   private renewal: (() => Promise<Playable>) | null = null;
   private generation = 0;
 
+  /** Pictures of places that are expected next; null while they are on their way. */
+  private readonly ready = new Map<number, VideoFrame | HTMLImageElement | null>();
   private wanted: { frame: number; asked: number } | null = null;
   private seeking = 0;
   private ticket = 0;
@@ -186,6 +189,7 @@ export class Player {
     this.generation += 1;
     this.stopRun();
     clearTimeout(this.settle);
+    this.expect([]);
     this.source?.close();
     this.decoder?.close();
     this.sound?.close();
@@ -221,11 +225,18 @@ export class Player {
       this.restart(target);
       return Promise.resolve();
     }
-    this.wanted = { frame: target, asked: performance.now() };
+    const asked = performance.now();
+    const ready = this.ready.get(target);
+    if (ready) {
+      this.shownTicket = ++this.ticket;
+      this.present(ready, target, asked, false);
+    }
+    this.wanted = ready ? null : { frame: target, asked };
     // A leap leaves its old neighbourhood behind at once; what is still on its way from there would only be in the way.
     if (distance > NEIGHBOURS) this.forgetFrom(target);
-    const promise = new Promise<void>((done) => this.waiters.push({ frame: target, ticket: this.ticket + 1, done }));
-    this.pumpSeeks();
+    const promise = new Promise<void>((done) => this.waiters.push({ frame: target, ticket: ready ? this.ticket : this.ticket + 1, done }));
+    if (ready) this.answerWaiters(false);
+    else this.pumpSeeks();
     clearTimeout(this.settle);
     // One short step may be chance, and its neighbours would only hold it up; two are a way that is being gone.
     const near = distance > 0 && distance <= 10;
@@ -284,6 +295,16 @@ export class Player {
   /** Has the beginning of another range fetched, so that a change to it is one draw. */
   prefetch(from: number, to: number): void {
     this.source?.prefetch(from, to, Priority.Ahead);
+  }
+
+  /** Has the pictures of the few places that come next decoded ahead, so that going there is one draw. Others are let go. */
+  expect(frames: number[]): void {
+    for (const [frame, picture] of this.ready) {
+      if (frames.includes(frame)) continue;
+      close(picture);
+      this.ready.delete(frame);
+    }
+    for (const frame of frames) if (!this.ready.has(frame)) void this.makeReady(frame);
   }
 
   count(): Metrics {
@@ -355,11 +376,7 @@ export class Player {
       }
       if (ticket > this.shownTicket && !this.run) {
         this.shownTicket = ticket;
-        this.draw(picture, wish.frame);
-        const seeks = this.metrics.seeks;
-        seeks.push({ frame: wish.frame, ms: performance.now() - wish.asked, cold });
-        if (seeks.length > KEPT_DRAWS) seeks.splice(0, seeks.length / 2);
-        if (this.state.error) this.set({ error: null });
+        this.present(picture, wish.frame, wish.asked, cold);
       }
       close(picture);
     } catch (error) {
@@ -373,11 +390,30 @@ export class Player {
     }
   }
 
-  private async picture(frame: number, isStale: () => boolean): Promise<VideoFrame | HTMLImageElement | null> {
+  private present(picture: VideoFrame | HTMLImageElement, frame: number, asked: number, cold: boolean): void {
+    this.draw(picture, frame);
+    const seeks = this.metrics.seeks;
+    seeks.push({ frame, ms: performance.now() - asked, cold });
+    if (seeks.length > KEPT_DRAWS) seeks.splice(0, seeks.length / 2);
+    if (this.state.error) this.set({ error: null });
+  }
+
+  private async picture(frame: number, isStale: () => boolean, priority = Priority.Seek): Promise<VideoFrame | HTMLImageElement | null> {
     if (!this.decoder || !this.source) return loadedImage(this.playable!.still(frame));
-    const bytes = await this.source.get(frame);
+    const bytes = await this.source.get(frame, priority);
     if (isStale()) return null;
     return this.decoder.decode(bytes);
+  }
+
+  private async makeReady(frame: number): Promise<void> {
+    const generation = this.generation;
+    const isWanted = () => generation === this.generation && this.ready.get(frame) === null;
+    this.ready.set(frame, null);
+    // One that cannot be had is asked for again when somebody goes there, and fails then if it has to.
+    const picture = await this.picture(frame, () => !isWanted(), Priority.Ahead).catch(() => null);
+    if (!isWanted()) close(picture);
+    else if (picture) this.ready.set(frame, picture);
+    else this.ready.delete(frame);
   }
 
   private answerWaiters(all: boolean): void {
