@@ -261,6 +261,12 @@ def test_without_codecs_stills_are_exact_and_a_banner_says_so(page, video):
     assert page.evaluate(READ_NUMBER) == 298
     page.evaluate("() => { window.__player.bound(0, 60); window.__player.seek(3); window.__player.play(1); }")
     wait_for(page, "() => window.__player.state.frame > 12")
+    # Whoever goes on to another place at once sees that one, and not the one at which the video stopped.
+    page.evaluate("() => { window.__player.pause(); return window.__player.seek(123); }")
+    assert page.evaluate(READ_NUMBER) == 123
+    assert page.evaluate("() => document.querySelector('.picture video').hidden")
+    page.evaluate("() => { window.__player.seek(3); window.__player.play(1); }")
+    wait_for(page, "() => window.__player.state.frame > 12")
     page.evaluate("() => window.__player.pause()")
     wait_for(page, "() => document.querySelector('.picture video').hidden")
     assert page.evaluate(READ_NUMBER) == shown(page)

@@ -176,6 +176,7 @@ export const listed = computed<Clip[]>(() => {
 });
 
 export const current = computed<Clip | null>(() => clips.value.find((clip) => clip.id === route.value.clip) ?? null);
+
 /** The next clip of a list that waits for a decision, from the open one on and around; `done` are just being decided over. */
 export function nextUndecided(row: Clip[], done: Set<string>): Clip | undefined {
   const place = row.findIndex((clip) => clip.id === current.peek()?.id);

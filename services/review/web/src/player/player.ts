@@ -392,6 +392,8 @@ export class Player {
 
   private present(picture: VideoFrame | HTMLImageElement, frame: number, asked: number, cold: boolean): void {
     this.draw(picture, frame);
+    // A video that stood still somewhere else does not cover the picture.
+    if (!this.state.playing) this.video.hidden = true;
     const seeks = this.metrics.seeks;
     seeks.push({ frame, ms: performance.now() - asked, cold });
     if (seeks.length > KEPT_DRAWS) seeks.splice(0, seeks.length / 2);
